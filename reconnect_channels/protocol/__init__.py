@@ -1,0 +1,1 @@
+"""The pure core: no Django, no asyncio, no I/O (design 4). Shells perform what it decides."""

@@ -1,0 +1,68 @@
+"""Close codes and the reasons that travel in ERROR, REJECT and BYE (design 6.1)."""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+
+
+class Close(IntEnum):
+    """Why a socket ends. 4000-4499: come back; 4500-4999: don't."""
+
+    INVALID_SEQ = 4000
+    STALLED = 4008
+    RESYNC = 4010
+    GOING_AWAY = 4012
+    THROTTLED = 4013
+    NO_HELLO = 4015
+    BAD_PROTOCOL = 4500
+    UNAUTHENTICATED = 4501
+    FORBIDDEN = 4503
+    SUPERSEDED = 4509
+
+
+def reconnects(code: int) -> bool:
+    """Whether a client should come back after this close code.
+
+    Everything outside 4500-4999 is retried: servers replace codes (uvicorn shows 1006, daphne
+    drops reasons), so an unknown code proves nothing.
+    """
+    return not 4500 <= code <= 4999
+
+
+class Reason(StrEnum):
+    """Constants of the `reason` field; clients may compare them, people read `detail`."""
+
+    JSON = "JSON"
+    FRAME = "FRAME"
+    SIZE = "SIZE"
+    TYPE = "TYPE"
+    HELLO = "HELLO"
+    PROTOCOL = "PROTOCOL"
+    INVALID_SEQ = "INVALID_SEQ"
+    FORBIDDEN = "FORBIDDEN"
+    ORIGIN = "ORIGIN"
+    LIMIT = "LIMIT"
+    RATE = "RATE"
+    CLOCK = "CLOCK"
+    KEY_REUSED = "KEY_REUSED"
+    IN_PROGRESS = "IN_PROGRESS"
+    ORDER = "ORDER"
+    EXPIRED = "EXPIRED"
+    FAILED = "FAILED"
+    INVALID = "INVALID"
+    UNAVAILABLE = "UNAVAILABLE"
+    SNAPSHOT_SIZE = "SNAPSHOT_SIZE"
+    DIVERGED = "DIVERGED"
+    STALLED = "STALLED"
+    CLOSED = "CLOSED"
+
+
+class Resync(StrEnum):
+    """Why a stream is answered with SYNC_SNAPSHOT instead of a delta (design 5.5)."""
+
+    NEW = "new"
+    EPOCH = "epoch"
+    REWOUND = "rewound"
+    TRIMMED = "trimmed"
+    DIVERGED = "diverged"
+    GAP = "gap"

@@ -1,0 +1,321 @@
+"""The exchange of one connection as a state machine: events in, actions out (design 6).
+
+It knows nothing of sockets, tasks or tables. The shell (`live.connection`) feeds it frames and the
+time and performs what it returns, in order; so every order of events can be tested without a socket.
+
+    AWAITING_HELLO --HELLO--> OPEN --BYE--> CLOSED
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+from . import frames
+from .bucket import TokenBucket
+from .clock import LamportClock
+from .codec import MAX_FRAME, MAX_MESSAGE, CodecError, check, encode
+from .codes import Close, Reason
+from .position import InvalidPosition, Position, parse
+from .subscription import WINDOW_BYTES, WINDOW_ENTRIES, State, Subscription
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of one exchange (design 13); said in WELCOME."""
+
+    max_streams: int = 100
+    rate: float = 50
+    burst: int = 1_000
+    max_message: int = MAX_MESSAGE
+    in_flight: int = 16
+    hello_timeout: float = 10.0
+    heartbeat: float = 15.0
+    dead_after: float = 25.0
+    ack_timeout: float = 25.0
+
+    def wire(self) -> dict[str, int]:
+        """The `limits` of WELCOME: what a client must keep to, and how it paces itself."""
+        return {
+            "message_bytes": self.max_message,
+            "frame_bytes": MAX_FRAME,
+            "streams": self.max_streams,
+            "rate": int(self.rate),
+            "burst": self.burst,
+            "in_flight": self.in_flight,
+            "ack_entries": 100,
+            "ack_bytes": 64 * 1024,
+            "window_entries": WINDOW_ENTRIES,
+            "window_bytes": WINDOW_BYTES,
+        }
+
+
+class Phase(Enum):
+    AWAITING_HELLO = auto()
+    OPEN = auto()
+    CLOSED = auto()
+
+
+@dataclass(frozen=True)
+class Send:
+    """Send this text."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Greet:
+    """A good HELLO came: send WELCOME, then join `streams` and those of `get_streams()`."""
+
+    hello: frames.Hello
+    claims: Mapping[str, Position | None]
+
+
+@dataclass(frozen=True)
+class Join:
+    """Ask for the right to these streams, answer SUBSCRIBED `ref`, then recover each."""
+
+    ref: int | None
+    subscriptions: list[Subscription]
+    claims: Mapping[str, Position | None]
+
+
+@dataclass(frozen=True)
+class Leave:
+    """Nothing more of these streams."""
+
+    subscriptions: list[Subscription]
+
+
+@dataclass(frozen=True)
+class Deliver:
+    """Run the message's handler and answer it."""
+
+    message: frames.Message
+
+
+@dataclass(frozen=True)
+class Wake:
+    """The client made room on this stream: go on where it waits."""
+
+    subscription: Subscription
+
+
+@dataclass(frozen=True)
+class Resync:
+    """The client proved to hold another history: give it a snapshot."""
+
+    subscription: Subscription
+
+
+@dataclass(frozen=True)
+class Ping:
+    """Time for a heartbeat: send PING with the heads that were verified lately."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """The client's own measurements."""
+
+    metrics: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Bye:
+    """Send BYE, then close with its code."""
+
+    code: Close
+    reason: str
+    retry_after_ms: tuple[int, int] = (0, 0)
+
+
+Action = Send | Greet | Join | Leave | Deliver | Wake | Resync | Ping | Report | Bye
+
+
+class Exchange:
+    """The server's side of one `reconnect.v1` conversation."""
+
+    def __init__(self, now: float, limits: Limits | None = None, clock: LamportClock | None = None) -> None:
+        self.limits = limits or Limits()
+        self.clock = clock or LamportClock()
+        self.phase = Phase.AWAITING_HELLO
+        self.hello: frames.Hello | None = None
+        self.subscriptions: dict[str, Subscription] = {}
+        self._opened = now
+        self._heard = now
+        self._pinged = now
+        self._bucket = TokenBucket(self.limits.rate, self.limits.burst, now)
+
+    # -- frames ------------------------------------------------------------------------------------
+
+    def receive(self, text: str | bytes | None, now: float) -> list[Action]:
+        """Takes one text frame of the client. Never raises: a bad frame is answered (design 13)."""
+        if self.phase is Phase.CLOSED:
+            return []
+        self._heard = now
+        try:
+            frame = frames.read(text)
+        except frames.FrameError as error:
+            if error.message_id is not None:
+                return [Send(frames.reject(error.message_id, error.code, error.reason, error.detail))]
+            return [Send(frames.error(error.code, error.reason, error.detail, ref=error.ref))]
+        if isinstance(frame, frames.Hello):
+            return self._hello(frame)
+        if self.phase is Phase.AWAITING_HELLO:
+            return [Send(frames.error(400, Reason.HELLO, "the first frame is HELLO"))]
+        match frame:
+            case frames.Ack():
+                return self._acknowledge(frame.streams, frame.parts, now)
+            case frames.Pong():
+                return self._acknowledge(frame.streams, {}, now)
+            case frames.Message():
+                return self._message(frame, now)
+            case frames.Subscribe():
+                return self._subscribe(frame, now)
+            case frames.Unsubscribe():
+                return self._unsubscribe(frame)
+            case frames.Telemetry():
+                return [Report(frame.metrics)]
+
+    def _hello(self, hello: frames.Hello) -> list[Action]:
+        if self.phase is not Phase.AWAITING_HELLO:
+            return [Send(frames.error(400, Reason.HELLO, "HELLO was said already"))]
+        if hello.protocol != frames.SUBPROTOCOL:
+            return self.close(Close.BAD_PROTOCOL, f"this server speaks {frames.SUBPROTOCOL}")
+        if len(hello.streams) > self.limits.max_streams:
+            return [Send(frames.error(413, Reason.LIMIT, f"at most {self.limits.max_streams} streams a socket"))]
+        claims, malformed = self._claims(hello.streams)
+        self.phase = Phase.OPEN
+        self.hello = hello
+        if malformed:
+            return self.invalid_seq(malformed)
+        return [Greet(hello, claims)]
+
+    def join(
+        self, ref: int | None, claims: Mapping[str, Position | None], now: float
+    ) -> tuple[Join, list[Subscription]]:
+        """Makes a subscription for each claim; returns the action and those that it replaces."""
+        replaced = [self.end(name) for name in claims if name in self.subscriptions]
+        made = [Subscription(name, ref, now) for name in claims]
+        self.subscriptions.update((subscription.name, subscription) for subscription in made)
+        return Join(ref, made, claims), replaced
+
+    def end(self, name: str) -> Subscription:
+        """Takes a subscription off the books."""
+        subscription = self.subscriptions.pop(name)
+        subscription.state = State.ENDED
+        return subscription
+
+    def _subscribe(self, frame: frames.Subscribe, now: float) -> list[Action]:
+        if len(self.subscriptions.keys() | frame.streams.keys()) > self.limits.max_streams:
+            text = f"at most {self.limits.max_streams} streams a socket"
+            return [
+                Send(frames.subscribed(frame.ref)),
+                Send(frames.error(413, Reason.LIMIT, text, ref=frame.ref, streams=list(frame.streams))),
+            ]
+        claims, malformed = self._claims(frame.streams)
+        if malformed:
+            return self.invalid_seq(malformed, frame.ref)
+        action, replaced = self.join(frame.ref, claims, now)
+        return [Leave(replaced), action] if replaced else [action]
+
+    def _unsubscribe(self, frame: frames.Unsubscribe) -> list[Action]:
+        left = [self.end(name) for name in dict.fromkeys(frame.streams) if name in self.subscriptions]
+        answer = Send(frames.unsubscribed(frame.ref))
+        return [Leave(left), answer] if left else [answer]
+
+    @staticmethod
+    def _claims(raw: Mapping[str, Any]) -> tuple[dict[str, Position | None], list[str]]:
+        claims: dict[str, Position | None] = {}
+        malformed = []
+        for name, value in raw.items():
+            try:
+                claims[name] = parse(value)
+            except InvalidPosition:
+                malformed.append(name)
+        return claims, malformed
+
+    def _acknowledge(self, raw: Mapping[str, Any], parts: Mapping[str, int], now: float) -> list[Action]:
+        actions: list[Action] = []
+        for name, part in parts.items():
+            subscription = self.subscriptions.get(name)
+            if subscription is not None and part > subscription.part_acked:
+                subscription.part_acked = part
+                subscription.progressed = now
+                actions.append(Wake(subscription))
+        claims, malformed = self._claims(raw)
+        if malformed:
+            text = "a position is {epoch, last_seq_id, checksum} or null"
+            actions.append(Send(frames.error(400, Reason.INVALID_SEQ, text, streams=malformed)))
+        for name, position in claims.items():
+            subscription = self.subscriptions.get(name)
+            if subscription is None or position is None:
+                continue
+            if not subscription.acknowledge(position, now):
+                actions.append(Resync(subscription))
+            elif subscription.state is State.CATCHING_UP and subscription.has_credit:
+                actions.append(Wake(subscription))
+        return actions
+
+    def _message(self, message: frames.Message, now: float) -> list[Action]:
+        wait = self._bucket.take(now)
+        if wait:
+            text = f"more than {self.limits.rate:g} messages a second"
+            return [self._refuse(message, 429, Reason.RATE, text, retry_after_ms=int(wait * 1000) + 1)]
+        if not self.clock.plausible(message.clock):
+            return [self._refuse(message, 400, Reason.CLOCK, "the clock is too far ahead")]
+        try:
+            check(message.payload)
+        except CodecError as error:
+            return [self._refuse(message, 400, Reason.JSON, str(error))]
+        if len(encode(message.payload).encode()) > self.limits.max_message:
+            return [self._refuse(message, 413, Reason.SIZE, f"more than {self.limits.max_message} bytes")]
+        self.clock.observe(message.clock)
+        return [Deliver(message)]
+
+    @staticmethod
+    def _refuse(message: frames.Message, code: int, reason: Reason, detail: str, retry_after_ms: int = 0) -> Send:
+        retry = retry_after_ms > 0
+        return Send(frames.reject(message.id, code, reason, detail, retry=retry, retry_after_ms=retry_after_ms))
+
+    # -- endings -----------------------------------------------------------------------------------
+
+    def invalid_seq(self, streams: Iterable[str], ref: int | None = None) -> list[Action]:
+        """All offending streams in one ERROR, then one close 4000 (design 5.6)."""
+        text = "no such position; forget it and come back"
+        refusal = frames.error(400, Reason.INVALID_SEQ, text, ref=ref, streams=sorted(streams))
+        return [Send(refusal), *self.close(Close.INVALID_SEQ, Reason.INVALID_SEQ)]
+
+    def close(self, code: Close, reason: str, retry_after_ms: tuple[int, int] = (0, 0)) -> list[Action]:
+        """Ends the exchange; later frames are ignored."""
+        if self.phase is Phase.CLOSED:
+            return []
+        self.phase = Phase.CLOSED
+        left = [self.end(name) for name in list(self.subscriptions)]
+        bye = Bye(code, reason, retry_after_ms)
+        return [Leave(left), bye] if left else [bye]
+
+    # -- time --------------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> list[Action]:
+        """What the time asks for: heartbeat, or the end of a peer that says or takes nothing."""
+        limits = self.limits
+        if self.phase is Phase.AWAITING_HELLO:
+            if now - self._opened >= limits.hello_timeout:
+                return self.close(Close.NO_HELLO, "no HELLO")
+            return []
+        if self.phase is Phase.CLOSED:
+            return []
+        if now - self._heard >= limits.heartbeat + limits.dead_after:
+            return self.close(Close.STALLED, "silent")
+        for subscription in self.subscriptions.values():
+            if not subscription.waiting:
+                subscription.progressed = now
+            elif now - subscription.progressed >= limits.ack_timeout:
+                return self.close(Close.STALLED, "no ACK progress")
+        if now - self._pinged >= limits.heartbeat:
+            self._pinged = now
+            return [Ping()]
+        return []
