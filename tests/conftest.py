@@ -1,0 +1,45 @@
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests import services
+from tests.proxy import FaultProxy
+from tests.servers import Server
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A PostgreSQL server, whatever the database of the tests is: DATABASE_URL, or one of our own."""
+    url = os.environ.get("DATABASE_URL", "")
+    if url.startswith("postgres"):
+        yield url
+    else:
+        with services.postgres() as server:
+            yield services.postgres_url(server)
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """REDIS_URL, or a server of our own. Session-wide: use keys of your own, or flush."""
+    if url := os.environ.get("REDIS_URL"):
+        yield url
+    else:
+        with services.redis() as server:
+            yield services.redis_url(server)
+
+
+@pytest.fixture
+def redis_server() -> Iterator[Server]:
+    """A Redis of this test alone, to kill and restart."""
+    with services.redis() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_server() -> Iterator[Server]:
+    """A PostgreSQL of this test alone, to kill and restart."""
+    with services.postgres() as server:
+        yield server
