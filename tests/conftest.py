@@ -1,12 +1,10 @@
 import os
+import shutil
 from collections.abc import Iterator
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
 from tests import services
-from tests.proxy import FaultProxy
 from tests.servers import Server
 
 
@@ -43,3 +41,15 @@ def postgres_server() -> Iterator[Server]:
     """A PostgreSQL of this test alone, to kill and restart."""
     with services.postgres() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a Chromium, for Playwright's `executable_path`."""
+    names = [os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome"]
+    found = next((path for name in names if name and (path := shutil.which(name))), None)
+    if found is None:
+        if os.geteuid() == 0:
+            pytest.fail("No Chromium found: run scripts/chromium, which installs one for root")
+        pytest.skip("no Chromium found: install it, or set CHROMIUM")
+    return found

@@ -1,4 +1,4 @@
-"""pytest plugin: `--db=postgres` runs the tests on PostgreSQL. It must act before Django reads its settings."""
+"""pytest plugin: `--db=postgres` runs the tests on PostgreSQL, started before Django reads its settings."""
 
 import os
 from collections.abc import Generator

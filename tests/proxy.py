@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 HOST = "127.0.0.1"
-RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+RESET_ON_CLOSE = socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Link:
     def reset(self) -> None:
         for writer in self.writers:
             with contextlib.suppress(OSError):
-                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+                writer.get_extra_info("socket").setsockopt(*RESET_ON_CLOSE)
             writer.transport.abort()
 
 

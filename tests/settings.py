@@ -1,4 +1,7 @@
-"""Django settings of the tests: SQLite in a folder of this process, or what DATABASE_URL and REDIS_URL name."""
+"""Django settings of the tests: SQLite in a folder of this process, or what DATABASE_URL names.
+
+CHANNELS_REDIS_URL puts the channel layer on Redis: several server processes need a common one.
+"""
 
 import atexit
 import os

@@ -44,6 +44,7 @@ def test_asgi_server_is_killed_and_restarted_on_its_port(kind: str, tmp_path: Pa
         assert server.answers()
 
 
+@pytest.mark.servers
 def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
     server = asgi_server("tests.nowhere:application", tmp_path / "log")
     with pytest.raises(RuntimeError, match="nowhere"):
