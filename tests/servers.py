@@ -47,6 +47,7 @@ class Server:
         self.ready = ready
         self.stop = stop
         self.process: subprocess.Popen[bytes] | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
 
     @property
     def address(self) -> tuple[str, int]:
@@ -67,6 +68,13 @@ class Server:
                 start_new_session=True,  # Ctrl+C in the terminal is pytest's, which then stops us
                 **owner,
             )
+        # When we are killed, our end of the pipe closes, and the guard takes the server along.
+        self._guard = subprocess.Popen(
+            ["sh", "-c", f"read _; kill -9 {self.process.pid}"],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         deadline = time.monotonic() + timeout
         while not self.answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
@@ -93,6 +101,7 @@ class Server:
             family = psutil.Process(self.process.pid).children(recursive=True)
         except psutil.NoSuchProcess:
             family = []
+        self._dismiss_guard()
         self.process.kill()
         for child in family:
             with suppress(psutil.NoSuchProcess):
@@ -111,8 +120,15 @@ class Server:
         except subprocess.TimeoutExpired:
             self.kill()
             raise
+        self._dismiss_guard()
         self.process = None
         return code
+
+    def _dismiss_guard(self) -> None:
+        if self._guard is not None:
+            self._guard.kill()
+            self._guard.communicate()
+            self._guard = None
 
     def restart(self) -> Self:
         self.kill()
