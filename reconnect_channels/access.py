@@ -1,0 +1,134 @@
+"""Who is it, and what may they read and send (design 8.1, 10.5, 13)."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings as django_settings
+from django.core.signing import BadSignature, Signer
+from django.http.request import validate_host
+
+from . import workers
+from .conf import settings
+from .protocol.codes import Close, Reason
+from .protocol.frames import STREAM_NAME, Message
+
+PORTS = {"http": 80, "https": 443}
+LOCAL_HOSTS = [".localhost", "127.0.0.1", "[::1]"]
+_guests = Signer(salt="reconnect_channels.guest")
+
+
+def _overridden(consumer: Any, hook: str) -> bool:
+    """Whether the application gave its own version of a hook."""
+    own = getattr(type(consumer), hook, None)
+    return own is not None and not getattr(own, "_reconnect_default", False)
+
+
+def origin_allowed(scope: Mapping[str, Any]) -> bool:
+    """Whether the handshake's Origin is the site itself or one of `ALLOWED_ORIGINS`.
+
+    Compares scheme, host and port; a missing, doubled or malformed Origin is refused. A page served
+    over https may reach us as plain ws behind a proxy that ends TLS; the opposite may not.
+    """
+    headers: list[tuple[bytes, bytes]] = list(scope.get("headers") or ())
+    origins = [value for name, value in headers if name == b"origin"]
+    hosts = [value for name, value in headers if name == b"host"]
+    if len(origins) != 1 or len(hosts) != 1:
+        return False
+    try:
+        text = origins[0].decode("ascii")
+        origin, host = urlsplit(text), urlsplit("//" + hosts[0].decode("ascii"))
+        if origin.scheme not in PORTS or origin.hostname is None:
+            return False
+        listed = (*settings().ALLOWED_ORIGINS, *django_settings.CSRF_TRUSTED_ORIGINS)
+        if text in listed:
+            return True
+        default = PORTS[origin.scheme]
+        same = (origin.hostname, origin.port or default) == (host.hostname, host.port or default)
+        secure = scope.get("scheme") in ("wss", "https")
+        allowed = django_settings.ALLOWED_HOSTS or (LOCAL_HOSTS if django_settings.DEBUG else [])
+        return same and (origin.scheme == "https" or not secure) and validate_host(host.hostname or "", allowed)
+    except (ValueError, UnicodeDecodeError):
+        return False
+
+
+class Access:
+    """The rights of one connection; asks the consumer's hooks."""
+
+    def __init__(self, consumer: Any, scope: Mapping[str, Any]) -> None:
+        self.consumer = consumer
+        self.scope = scope
+        self.identity = ""
+        self.issued: str | None = None  # a guest's signed identity, to be told in WELCOME
+        self.has_snapshot = _overridden(consumer, "get_snapshot")
+        self.takes_messages = hasattr(consumer, "receive_message")
+        self._own: frozenset[str] = frozenset()
+        self._granted: set[str] = set()
+
+    def refusal(self) -> tuple[Close, str] | None:
+        """Why this handshake can't be served."""
+        return None if origin_allowed(self.scope) else (Close.FORBIDDEN, Reason.ORIGIN)
+
+    async def identify(self, token: str | None) -> None:
+        """Settles whose messages these are: the scope of idempotency keys.
+
+        :param token: the signed identity that an earlier WELCOME gave to a guest.
+        """
+        given = await workers.call(self.consumer.get_identity) if hasattr(self.consumer, "get_identity") else None
+        if given:
+            self.identity = str(given)[:200]
+            return
+        try:
+            guest = _guests.unsign(token or "")
+        except BadSignature:
+            guest = secrets.token_hex(16)
+        self.issued = _guests.sign(guest)
+        self.identity = f"guest:{guest}"
+
+    async def own_streams(self) -> list[str]:
+        """The streams that the server joins by itself, granted without a question.
+
+        :raises ValueError: `get_streams` returned something that isn't a stream name.
+        """
+        if not hasattr(self.consumer, "get_streams"):
+            return []
+        names = list(await workers.call(self.consumer.get_streams))
+        for name in names:
+            if not STREAM_NAME.match(name):
+                raise ValueError(f"get_streams() returned {name!r}, which is no stream name")
+        self._own = frozenset(names)
+        return names
+
+    async def allowed(self, names: Iterable[str]) -> set[str]:
+        """Those of the streams that may be read, by `allowed_streams` (all at once) or `can_subscribe`."""
+        rest = [name for name in names if name not in self._own]
+        allowed = {name for name in names if name in self._own}
+        if rest and hasattr(self.consumer, "can_subscribe"):
+            if hasattr(self.consumer, "allowed_streams"):
+                allowed |= set(await workers.call(self.consumer.allowed_streams, rest)) & set(rest)
+            else:
+                for name in rest:
+                    if await workers.call(self.consumer.can_subscribe, name):
+                        allowed.add(name)
+        self._granted |= allowed
+        return allowed
+
+    async def may_send(self, message: Message) -> bool:
+        """Whether the message may be sent; without `can_send`, whoever may read may send."""
+        if _overridden(self.consumer, "can_send"):
+            return bool(await workers.call(self.consumer.can_send, message.stream, message))
+        return message.stream in self._granted or message.stream in await self.allowed([message.stream])
+
+
+def default_identity(scope: Mapping[str, Any]) -> str | None:
+    """The user's key, else a hash of the session's, else None (a guest)."""
+    user = scope.get("user")
+    if user is not None and user.is_authenticated:
+        return f"user:{user.pk}"
+    session = scope.get("session")
+    key = getattr(session, "session_key", None)
+    return "session:" + hashlib.sha256(key.encode()).hexdigest()[:32] if key else None

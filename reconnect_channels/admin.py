@@ -1,0 +1,68 @@
+"""A plain, read-only look at the log and at what became of messages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin
+from django.db.models import Model
+from django.http import HttpRequest
+
+from .models import DriftReport, ProcessedMessage, Producer, Stream, StreamEntry
+
+
+if TYPE_CHECKING:
+    ModelAdmin = admin.ModelAdmin[Any]
+else:
+    ModelAdmin = admin.ModelAdmin
+
+
+class ReadOnly(ModelAdmin):
+    """The log is append-only and belongs to its streams: nothing is edited by hand."""
+
+    show_full_result_count = False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+@admin.register(Stream)
+class StreamAdmin(ReadOnly):
+    list_display = ("name", "head", "floor", "epoch", "checksum", "clock", "created")
+    search_fields = ("name",)
+
+
+@admin.register(StreamEntry)
+class StreamEntryAdmin(ReadOnly):
+    list_display = ("stream", "seq", "excerpt", "key", "created")
+    list_select_related = ("stream",)
+    search_fields = ("stream__name", "key", "uid")
+
+    @admin.display(description="payload")
+    def excerpt(self, entry: StreamEntry) -> str:
+        return entry.text if len(entry.text) <= 80 else entry.text[:79] + "…"
+
+
+@admin.register(ProcessedMessage)
+class ProcessedMessageAdmin(ReadOnly):
+    list_display = ("key", "stream", "identity", "status", "code", "reason", "seq", "created")
+    list_filter = ("status",)
+    search_fields = ("key", "stream", "identity")
+
+
+@admin.register(Producer)
+class ProducerAdmin(ReadOnly):
+    list_display = ("producer", "stream", "identity", "last_n", "updated")
+    search_fields = ("producer", "stream", "identity")
+
+
+@admin.register(DriftReport)
+class DriftReportAdmin(ReadOnly):
+    list_display = ("stream", "client_id", "identity", "seq", "count", "first_seen", "last_seen")
+    search_fields = ("stream", "client_id", "identity")

@@ -1,0 +1,79 @@
+"""System checks: what would lose messages or fail later, said at start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from channels.layers import channel_layers
+from django.conf import settings as django_settings
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
+
+from .conf import settings
+from .log import log_for
+from .registry import overlaps
+
+
+@register()
+def check_settings(**_: Any) -> list[CheckMessage]:
+    """RECONNECT_CHANNELS can be read and its logs exist."""
+    try:
+        settings()
+        log_for("check")
+    except (ImproperlyConfigured, ImportError, TypeError) as error:
+        return [Error(str(error), id="reconnect_channels.E001")]
+    return []
+
+
+@register()
+def check_layer(**_: Any) -> list[CheckMessage]:
+    """The channel layer exists and has groups."""
+    try:
+        alias = settings().CHANNEL_LAYER
+    except ImproperlyConfigured:
+        return []
+    if alias not in channel_layers.configs:
+        return [
+            Warning(
+                f"CHANNEL_LAYERS has no {alias!r}: other processes learn of entries by the head check only.",
+                hint="Fine for one process; with several, configure channels_redis.pubsub.RedisPubSubChannelLayer.",
+                id="reconnect_channels.W001",
+            )
+        ]
+    if "groups" not in getattr(channel_layers[alias], "extensions", ()):
+        return [Error(f"The channel layer {alias!r} has no groups.", id="reconnect_channels.E002")]
+    return []
+
+
+@register()
+def check_prefixes(**_: Any) -> list[CheckMessage]:
+    """No two consumer classes claim the same streams."""
+    return [
+        Error(
+            f"{a.__module__}.{a.__qualname__} ({a.stream_prefix!r}) and "
+            f"{b.__module__}.{b.__qualname__} ({b.stream_prefix!r}) overlap.",
+            hint="Give each consumer class a stream_prefix of its own.",
+            id="reconnect_channels.E003",
+        )
+        for a, b in overlaps()
+    ]
+
+
+@register(Tags.database)
+def check_sqlite(databases: Any = None, **_: Any) -> list[CheckMessage]:
+    """SQLite waits for its write lock instead of failing at once."""
+    found: list[CheckMessage] = []
+    for alias in databases or ():
+        options = django_settings.DATABASES[alias].get("OPTIONS", {})
+        if connections[alias].vendor == "sqlite" and options.get("transaction_mode") != "IMMEDIATE":
+            found.append(
+                Warning(
+                    f"Database {alias!r} is SQLite without IMMEDIATE transactions: a transaction that reads and "
+                    "then writes fails at once when another one writes.",
+                    hint='OPTIONS = {"transaction_mode": "IMMEDIATE", "timeout": 5, '
+                    '"init_command": "PRAGMA journal_mode=WAL;"}',
+                    id="reconnect_channels.W002",
+                )
+            )
+    return found

@@ -1,0 +1,63 @@
+"""The RECONNECT_CHANNELS setting as a frozen dataclass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+
+DATABASE_LOG = "reconnect_channels.log.database.DatabaseLog"
+
+
+def _default_logs() -> dict[str, dict[str, Any]]:
+    return {"default": {"BACKEND": DATABASE_LOG}}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What can be set, with defaults; times in seconds, sizes in bytes."""
+
+    CHANNEL_LAYER: str = "default"  # alias of the layer that wakes other processes
+    STREAM_LOGS: Mapping[str, Mapping[str, Any]] = field(default_factory=_default_logs)
+    ALLOWED_ORIGINS: tuple[str, ...] = ()  # beside the page's own origin: "https://app.example.com"
+    MAX_DELTA: int = 5_000  # entries; a larger gap is answered with a snapshot
+    MAX_SNAPSHOT: int = 4 << 20
+    SNAPSHOT_REUSE: int = 500  # entries that a cached snapshot may be behind
+    SNAPSHOT_BUILDS: int = 4  # at once in one process
+    DEDUP_SECONDS: int = 24 * 3600  # how long a key's answer is replayed
+    CLAIM_SECONDS: float = 10.0  # lease of an `async def` handler, renewed while it lives
+    THREADS: int = 8  # database threads of one process
+    HEAD_CHECK: float = 5.0
+    GRACE: float = 10.0  # how long a stream without subscribers is kept
+    RATE: float = 50.0  # messages a second and session
+    BURST: int = 1_000
+    HEARTBEAT: float = 15.0
+    DEAD_AFTER: float = 25.0
+    HELLO_TIMEOUT: float = 10.0
+    MAX_STREAMS: int = 100
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The current settings.
+
+    Raises ImproperlyConfigured for an unknown key.
+    """
+    given = getattr(django_settings, "RECONNECT_CHANNELS", {})
+    unknown = set(given) - {f.name for f in fields(Settings)}
+    if unknown:
+        raise ImproperlyConfigured(f"RECONNECT_CHANNELS has unknown keys: {', '.join(sorted(unknown))}")
+    return Settings(**given)
+
+
+def _clear(*, setting: str, **_: object) -> None:
+    if setting == "RECONNECT_CHANNELS":
+        settings.cache_clear()
+
+
+setting_changed.connect(_clear, dispatch_uid="reconnect_channels.conf")

@@ -1,0 +1,1 @@
+"""Once per key: what becomes of a message, and what its retries are answered (design 8)."""

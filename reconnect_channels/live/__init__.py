@@ -1,0 +1,1 @@
+"""The live side: one hub per process and event loop, one connection per socket (design 9)."""

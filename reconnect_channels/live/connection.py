@@ -1,0 +1,478 @@
+"""One `reconnect.v1` socket: performs what its exchange decides (design 9.1)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from .. import drift, workers
+from ..access import Access
+from ..conf import settings
+from ..log.base import Mismatch
+from ..protocol import exchange, frames
+from ..protocol.codes import Close, Reason, Resync
+from ..protocol.entry import delta
+from ..protocol.exchange import Exchange, Limits
+from ..protocol.position import Position
+from ..protocol.recovery import Answer, Decision, Head, decide, needs_checksum
+from ..protocol.subscription import State, Subscription
+from ..publication import node_clock
+
+from .delivery import Delivery
+from .feed import Batch, Feed
+from .hub import NODE, get_hub
+from .sending import Send, Sender
+
+logger = logging.getLogger(__name__)
+
+Event = dict[str, Any]
+Receive = Callable[[], Awaitable[Event]]
+
+TICK = 5.0  # seconds between looks at the clock
+TAIL = 100  # entries that a newcomer gets where there is no snapshot hook and the log was trimmed
+PART = 256 * 1024
+VERIFIED = 10.0  # seconds that a compared head counts as verified
+
+
+def _limits() -> Limits:
+    current = settings()
+    return Limits(
+        max_streams=current.MAX_STREAMS,
+        rate=current.RATE,
+        burst=current.BURST,
+        hello_timeout=current.HELLO_TIMEOUT,
+        heartbeat=current.HEARTBEAT,
+        dead_after=current.DEAD_AFTER,
+    )
+
+
+class StreamTap:
+    """A stream on this connection: live, or catching up page by page."""
+
+    def __init__(self, connection: Connection, subscription: Subscription) -> None:
+        self.connection = connection
+        self.subscription = subscription
+        self.feed: Feed = connection.hub.join(subscription.name, self)
+        self.task: asyncio.Task[None] | None = None
+        self.room = asyncio.Event()
+        self.restarts: tuple[Resync, Position | None] | None = None
+
+    def push(self, batch: Batch) -> None:
+        subscription, sender = self.subscription, self.connection.sender
+        sent = subscription.sent
+        assert sent is not None
+        if sent.seq == batch.after.seq and batch.size and sender.idle and subscription.has_room:
+            subscription.took(batch.to, batch.size)
+            sender.push(batch.event)
+        elif sent.seq < batch.to.seq:
+            self.feed.live.pop(self, None)
+            subscription.state = State.CATCHING_UP
+            self.connection.go_on(self)
+
+    def resync(self, reason: Resync) -> None:
+        if self.subscription.state in (State.LIVE, State.CATCHING_UP):
+            self.feed.live.pop(self, None)
+            self.subscription.state = State.CATCHING_UP
+            self.connection.start_over(self, reason)
+
+    def leave(self) -> None:
+        """Synchronous: safe under cancellation."""
+        if self.task is not None:
+            self.task.cancel()
+        self.connection.hub.leave(self.feed, self)
+
+
+class Connection:
+    """Stands between the ASGI server and a consumer.
+
+    It answers our frames itself and lets only the rest through, so that a slow handler delays no ACK.
+    """
+
+    def __init__(self, consumer: Any, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        self.consumer = consumer
+        self.loop = asyncio.get_running_loop()
+        self.hub = get_hub()
+        self.exchange = Exchange(self.loop.time(), _limits(), node_clock)
+        self.sender = Sender(send, lambda: None, self._gone)
+        self.access = Access(consumer, scope)
+        self.delivery = Delivery(self)
+        self.session = secrets.token_hex(8)
+        self._receive = receive
+        self._taps: dict[Subscription, StreamTap] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._accepted = False
+        self._closing = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    # -- between server and consumer ---------------------------------------------------------------
+
+    async def receive(self) -> Event:
+        """The consumer's `receive`: takes our frames out of the way."""
+        while True:
+            event = await self._receive()
+            if event["type"] != "websocket.receive" or not self._accepted:
+                return event
+            self.perform(self.exchange.receive(event.get("text"), self.loop.time()))
+
+    async def send(self, event: Event) -> None:
+        """The consumer's `send`: chooses our subprotocol, and says BYE before a close."""
+        kind = event["type"]
+        if kind == "websocket.accept":
+            problem = self.access.refusal()
+            await self._accept(event)
+            if problem is not None:
+                await self._refuse(*problem)
+        elif kind == "websocket.close":
+            if not self._accepted:  # a refused handshake is an anonymous 1006 in browsers
+                await self._accept({"type": "websocket.accept"})
+            code = event.get("code") or 1000
+            if code == 1000 and not self._closing:
+                code = Close.FORBIDDEN if self.exchange.phase is exchange.Phase.AWAITING_HELLO else Close.RESYNC
+            await self._refuse(code, event.get("reason") or Reason.CLOSED)
+        elif await self.sender.wait():
+            self.sender.push(event)
+            await self.sender.drained()
+
+    async def _accept(self, event: Event) -> None:
+        self._accepted = True
+        self._timer = self.loop.call_later(TICK, self._tick)
+        self.sender.put({**event, "subprotocol": frames.SUBPROTOCOL})
+        await self.sender.drained()
+
+    async def _refuse(self, code: int, reason: str) -> None:
+        if not self._closing:
+            self.exchange.close(Close.RESYNC, reason)
+            self._bye(code, reason, (0, 0))
+        await self.sender.drained()
+
+    def detach(self) -> None:
+        """The end, however it came. Synchronous and in memory: `disconnect()` isn't called on half of
+        the ways a socket ends (django/channels#1466)."""
+        self._closing = True
+        self.exchange.close(Close.GOING_AWAY, "gone")
+        self.sender.end()
+
+    def _gone(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        for tap in self._taps.values():
+            tap.leave()
+        self._taps.clear()
+        for task in self._tasks:
+            task.cancel()
+
+    def spawn(self, work: Awaitable[Any]) -> asyncio.Task[Any]:
+        """A task that ends with the connection."""
+        task: asyncio.Task[Any] = asyncio.ensure_future(work)  # type: ignore[assignment]
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("A socket's task failed", exc_info=error)
+            self.perform(self.exchange.close(Close.RESYNC, "internal error", (1_000, 5_000)))
+
+    # -- actions -----------------------------------------------------------------------------------
+
+    def write(self, text: str) -> None:
+        """Sends a control frame now or in turn."""
+        self.sender.put({"type": "websocket.send", "text": text})
+
+    def perform(self, actions: list[exchange.Action]) -> None:
+        """Does what the exchange decided, in order."""
+        for action in actions:
+            match action:
+                case exchange.Send(text):
+                    self.write(text)
+                case exchange.Wake(subscription):
+                    tap = self._taps.get(subscription)
+                    if tap is not None:
+                        tap.room.set()
+                case exchange.Deliver(message):
+                    self.delivery.take(message)
+                case exchange.Join():
+                    self.spawn(self._join(action))
+                case exchange.Greet(hello, claims):
+                    self.spawn(self._greet(hello, claims))
+                case exchange.Leave(subscriptions):
+                    for subscription in subscriptions:
+                        self._leave(subscription)
+                case exchange.Resync(subscription):
+                    tap = self._taps.get(subscription)
+                    if tap is not None:
+                        self._drifted(subscription.name, subscription.sent)
+                        tap.resync(Resync.DIVERGED)
+                case exchange.Ping():
+                    self._ping()
+                case exchange.Bye(code, reason, retry):
+                    self._bye(code, reason, retry)
+                case exchange.Report():
+                    pass
+
+    def _tick(self) -> None:
+        self._timer = self.loop.call_later(TICK, self._tick)
+        self.perform(self.exchange.tick(self.loop.time()))
+
+    def _ping(self) -> None:
+        now = self.loop.time()
+        heads = {
+            tap.subscription.name: tap.subscription.sent
+            for tap in self._taps.values()
+            if tap.subscription.sent is not None and now - tap.feed.verified_at < VERIFIED
+        }
+        self.write(frames.ping(int(now * 1000), heads))
+
+    def _bye(self, code: int, reason: str, retry: tuple[int, int]) -> None:
+        if self._closing:
+            return
+        self._closing = True
+        self.write(frames.bye(code, reason, retry))
+        self.sender.put({"type": "websocket.close", "code": int(code), "reason": reason[:100]})
+        for subscription in list(self._taps):
+            self._leave(subscription)
+
+    def _leave(self, subscription: Subscription) -> None:
+        tap = self._taps.pop(subscription, None)
+        if tap is not None:
+            tap.leave()
+
+    # -- joining -----------------------------------------------------------------------------------
+
+    async def _greet(self, hello: frames.Hello, claims: Mapping[str, Position | None]) -> None:
+        await self.access.identify(hello.identity)
+        own = await self.access.own_streams()
+        limits = self.exchange.limits
+        self.write(
+            frames.welcome(
+                session=self.session,
+                node=NODE,
+                clock=node_clock.now,
+                heartbeat_ms=int(limits.heartbeat * 1000),
+                streams=own,
+                limits=limits.wire(),
+                identity=self.access.issued,
+            )
+        )
+        action, _ = self.exchange.join(None, {**dict.fromkeys(own), **claims}, self.loop.time())
+        await self._join(action)
+
+    async def _join(self, action: exchange.Join) -> None:
+        """Asks for the rights, answers SUBSCRIBED, then recovers each stream (design 10.5)."""
+        asked = [subscription.name for subscription in action.subscriptions]
+        for subscription in action.subscriptions:
+            self._taps[subscription] = StreamTap(self, subscription)  # pending before the question
+        try:
+            allowed = await self.access.allowed(asked)
+        except Exception:
+            logger.exception("can_subscribe failed")
+            self._answer_ref(action.ref)
+            self._end(asked, action, 503, Reason.UNAVAILABLE, "the rights couldn't be read", retry=True)
+            return
+        self._answer_ref(action.ref)
+        self._end([name for name in asked if name not in allowed], action, 403, Reason.FORBIDDEN, "no such stream")
+        taps = [tap for s in action.subscriptions if (tap := self._taps.get(s)) is not None]
+        for tap in taps:
+            tap.subscription.state = State.CATCHING_UP
+        await self._recover(taps, action)
+
+    def _answer_ref(self, ref: int | None) -> None:
+        if ref is not None:
+            self.write(frames.subscribed(ref))
+
+    def _end(
+        self,
+        names: list[str],
+        action: exchange.Join,
+        code: int,
+        reason: Reason,
+        detail: str,
+        *,
+        retry: bool = False,
+    ) -> None:
+        """Ends subscriptions that can't be served, and says which and why."""
+        current = {s.name: s for s in action.subscriptions if s.state is not State.ENDED}
+        ended = [name for name in names if name in current]
+        if not ended:
+            return
+        for name in ended:
+            self._leave(self.exchange.end(name))
+        after = random.randint(500, 3_000) if retry else None  # noqa: S311 - spreads a herd
+        self.write(frames.error(code, reason, detail, ref=action.ref, streams=ended, retry_after_ms=after))
+
+    async def _recover(self, taps: list[StreamTap], action: exchange.Join) -> None:
+        """Judges all positions of one HELLO or SUBSCRIBE together, so that all offenders are named."""
+        judged = await asyncio.gather(
+            *(self._judge(tap, action.claims[tap.subscription.name]) for tap in taps), return_exceptions=True
+        )
+        invalid, unavailable = [], []
+        for tap, result in zip(taps, judged, strict=True):
+            if isinstance(result, BaseException):
+                if isinstance(result, asyncio.CancelledError):
+                    raise result
+                logger.warning("The head of %s couldn't be read", tap.subscription.name, exc_info=result)
+                unavailable.append(tap.subscription.name)
+            elif result[0].answer is Answer.INVALID:
+                invalid.append(tap.subscription.name)
+        if invalid:
+            self.perform(self.exchange.invalid_seq(invalid, action.ref))
+            return
+        self._end(unavailable, action, 503, Reason.UNAVAILABLE, "the log couldn't be read", retry=True)
+        for tap, result in zip(taps, judged, strict=True):
+            if not isinstance(result, BaseException) and tap.subscription.state is State.CATCHING_UP:
+                self._begin(tap, result[0], result[1], action.claims[tap.subscription.name])
+
+    async def _judge(self, tap: StreamTap, claim: Position | None) -> tuple[Decision, Head]:
+        feed = tap.feed
+        if feed.grouped is not None:
+            await asyncio.shield(feed.grouped)  # first the layer, then the log: nothing falls between
+        head = await self.hub.head(feed.name)
+        checksum = None
+        if claim is not None and needs_checksum(claim, head):
+            checksum = await self.hub.checksum_at(feed, claim)
+        decision = decide(
+            claim, head, checksum=checksum, retired=feed.retired, max_delta=settings().MAX_DELTA
+        )
+        if decision.reason is Resync.DIVERGED:
+            self._drifted(feed.name, claim, checksum)
+        return decision, head
+
+    def _drifted(self, stream: str, position: Position | None, checksum: int | None = None) -> None:
+        if position is not None and self.exchange.hello is not None:
+            client_id = self.exchange.hello.client_id
+            self.hub.spawn(
+                workers.run(drift.report, stream, self.access.identity, client_id, position, checksum)
+            )
+
+    # -- serving a stream --------------------------------------------------------------------------
+
+    def _begin(self, tap: StreamTap, decision: Decision, head: Head, claim: Position | None) -> None:
+        if decision.answer is Answer.DELTA and claim is not None:
+            tap.subscription.start(claim, self.loop.time())
+            if claim.seq == head.seq:  # "you are current"
+                self.write(delta(tap.subscription.name, claim, claim, [], True))
+            self.go_on(tap)
+        else:
+            self.start_over(tap, decision.reason or Resync.NEW)
+
+    def go_on(self, tap: StreamTap) -> None:
+        """Serves what follows the sent position, from the ring or the log, until live."""
+        if tap.task is None or tap.task.done():
+            tap.task = self.spawn(self._serve(tap, None))
+
+    def start_over(self, tap: StreamTap, reason: Resync) -> None:
+        """Answers with a snapshot, then goes on from its position."""
+        if tap.task is not None:
+            tap.task.cancel()
+        tap.task = self.spawn(self._serve(tap, reason))
+
+    async def _serve(self, tap: StreamTap, reason: Resync | None) -> None:
+        subscription = tap.subscription
+        try:
+            while True:
+                try:
+                    if reason is not None and not await self._send_snapshot(tap, reason):
+                        return
+                    await self._catch_up(tap)
+                    return
+                except Mismatch as mismatch:
+                    self.hub.forget_snapshot(tap.feed)
+                    reason = mismatch.reason
+                    if reason is Resync.EPOCH and subscription.sent is not None:
+                        reason = tap.feed.retired.get(subscription.sent.epoch, Resync.EPOCH)
+        except Exception:
+            logger.warning("Stream %s couldn't be served", subscription.name, exc_info=True)
+            action = exchange.Join(subscription.ref, [subscription], {})
+            self._end([subscription.name], action, 503, Reason.UNAVAILABLE, "the log couldn't be read", retry=True)
+
+    async def _catch_up(self, tap: StreamTap) -> None:
+        """Pages until the sent position is the hub's; then, without a pause, live."""
+        subscription, feed = tap.subscription, tap.feed
+        while True:
+            if not await self.sender.wait():
+                return
+            sent = subscription.sent
+            assert sent is not None
+            if sent == feed.position:
+                subscription.state = State.LIVE
+                feed.live[tap] = None
+                return
+            if not subscription.has_credit:
+                await self._wait_for_room(tap, lambda: subscription.has_credit)
+                continue
+            page = await self.hub.page(feed, sent)
+            if not await self.sender.wait():
+                return
+            if not page.wires:
+                if page.to != feed.position:  # the hub is behind or elsewhere: compare, then look again
+                    await self.hub.head(feed.name)
+                continue
+            text = delta(subscription.name, page.after, page.to, page.wires, page.complete)
+            subscription.took(page.to, len(text))
+            self.sender.push({"type": "websocket.send", "text": text})
+
+    async def _wait_for_room(self, tap: StreamTap, enough: Callable[[], bool]) -> None:
+        subscription = tap.subscription
+        subscription.waiting = True
+        try:
+            while not enough():
+                tap.room.clear()
+                await tap.room.wait()
+        finally:
+            subscription.waiting = False
+
+    async def _send_snapshot(self, tap: StreamTap, reason: Resync) -> bool:
+        """SYNC_SNAPSHOT, in parts where it is large; False when the stream was ended instead."""
+        subscription, feed = tap.subscription, tap.feed
+        head = await self.hub.head(feed.name)
+        exact = partial = False
+        if self.access.has_snapshot:
+            snapshot = await self.hub.snapshot(type(self.consumer), feed, head)
+            position, text, exact = snapshot
+        else:
+            text, exact = "null", True
+            position = Position(head.epoch, head.floor - 1, head.floor_checksum)
+            if head.floor > 1:
+                partial = True
+                position = await self._tail(feed, head)
+        if len(text) > settings().MAX_SNAPSHOT:
+            action = exchange.Join(subscription.ref, [subscription], {})
+            self._end([subscription.name], action, 413, Reason.SNAPSHOT_SIZE, "the snapshot is too large")
+            return False
+        if not await self.sender.wait():
+            return False
+        subscription.start(position, self.loop.time())
+        name = subscription.name
+        if len(text) <= PART:
+            self.write(frames.snapshot(name, position, reason, text, exact=exact, partial=partial))
+            return True
+        chunks = [text[start : start + PART] for start in range(0, len(text), PART)]
+        for part, chunk in enumerate(chunks, 1):
+            self.write(frames.snapshot_part(name, position, reason, chunk, part, len(chunks), exact=exact))
+            if part < len(chunks):
+                await self._wait_for_room(tap, lambda part=part: subscription.part_acked >= part)
+        return True
+
+    async def _tail(self, feed: Feed, head: Head) -> Position:
+        seq = max(head.floor - 1, head.seq - TAIL)
+        if seq > head.floor - 1:
+            checksum = await self.hub.checksum_at(feed, Position(head.epoch, seq, 0))
+            if checksum is not None:
+                return Position(head.epoch, seq, checksum)
+        return Position(head.epoch, head.floor - 1, head.floor_checksum)
+
+
+async def serve(consumer: Any, call: Callable[..., Awaitable[None]], scope: Any, receive: Receive, send: Send) -> None:
+    """Runs a consumer behind a Connection, and keeps the books straight however it ends."""
+    connection = Connection(consumer, scope, receive, send)
+    try:
+        await call(scope, connection.receive, connection.send)
+    finally:
+        connection.detach()
+
+

@@ -1,0 +1,77 @@
+"""Messages of one connection on their way to the handler, one at a time per producer and stream."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections import deque
+from typing import TYPE_CHECKING
+
+from .. import workers
+from ..dedup import base, database
+from ..dedup.base import Outcome
+from ..protocol.frames import Message
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+logger = logging.getLogger(__name__)
+
+WAITING = 64  # messages of one socket that wait for their turn; good clients have 16 in flight
+
+Lane = tuple[str, str]
+
+
+class Delivery:
+    """Runs handlers in tasks of their own, so that a slow one delays no ACK and no other stream.
+
+    A running handler outlives its socket: its outcome is stored, and the retry gets it.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._lanes: dict[Lane, deque[Message]] = {}
+        self._waiting = 0
+
+    def take(self, message: Message) -> None:
+        """Puts a message into its lane."""
+        if not self._connection.access.takes_messages:
+            self._answer(message, base.FORBIDDEN)
+            return
+        if self._waiting >= WAITING:
+            self._answer(message, base.UNAVAILABLE)
+            return
+        self._waiting += 1
+        key = (message.producer, message.stream)
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = deque()
+            self._connection.hub.spawn(self._run(key, lane))
+        lane.append(message)
+
+    async def _run(self, key: Lane, lane: deque[Message]) -> None:
+        try:
+            while lane and not self._connection.sender.gone:
+                message = lane.popleft()
+                try:
+                    outcome = await self._process(message)
+                except Exception:
+                    logger.exception("Message %s failed", message.id)
+                    outcome = base.UNAVAILABLE
+                self._waiting -= 1
+                self._answer(message, outcome)
+        finally:
+            del self._lanes[key]
+
+    async def _process(self, message: Message) -> Outcome:
+        connection = self._connection
+        if not await connection.access.may_send(message):
+            return base.FORBIDDEN
+        handler = connection.consumer.receive_message
+        identity = connection.access.identity
+        if inspect.iscoroutinefunction(handler):
+            return await database.aprocess(handler, message, identity)
+        return await workers.run(database.process, handler, message, identity)  # type: ignore[no-any-return]
+
+    def _answer(self, message: Message, outcome: Outcome) -> None:
+        self._connection.write(outcome.frame(message.id))

@@ -1,0 +1,150 @@
+"""Sending on one socket: eager, one at a time, without a task where the server takes it at once."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import deque
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any
+
+Event = dict[str, Any]
+Send = Callable[[Event], Awaitable[None]]
+
+
+class _Rest:
+    """What is left of a coroutine that was stepped by hand and has suspended on `waiting`."""
+
+    def __init__(self, coroutine: Any, waiting: Any) -> None:
+        self._coroutine, self._waiting = coroutine, waiting
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        waiting = self._waiting
+        while True:
+            try:
+                value = yield waiting
+            except BaseException as error:
+                step, argument = self._coroutine.throw, error
+            else:
+                step, argument = self._coroutine.send, value
+            try:
+                waiting = step(argument)
+            except StopIteration:
+                return
+
+
+async def _finish(rest: _Rest) -> None:
+    await rest
+
+
+async def _fail(error: Exception) -> None:
+    raise error
+
+
+def _start_by_hand(coroutine: Any) -> asyncio.Task[None] | None:
+    """Steps a coroutine once; a task only for what is left of it."""
+    loop = asyncio.get_running_loop()
+    try:
+        waiting = coroutine.send(None)
+    except StopIteration:
+        return None
+    except Exception as error:
+        return loop.create_task(_fail(error))
+    return loop.create_task(_finish(_Rest(coroutine, waiting)))
+
+
+def _start_eagerly(coroutine: Any) -> asyncio.Task[None] | None:
+    task: asyncio.Task[None] = asyncio.Task(coroutine, eager_start=True)  # type: ignore[call-arg, unused-ignore]
+    return None if task.done() and not task.cancelled() and task.exception() is None else task
+
+
+_start = _start_eagerly if sys.version_info >= (3, 12) else _start_by_hand
+
+
+class Sender:
+    """Sends ASGI events in order.
+
+    A send that completes at once costs no task and no queue. While one is pending (the server pushes
+    back) the sender is not `idle`: control frames wait in a short line, and streams are left to catch
+    up later from the ring or the log (design 9.4).
+
+    :param on_idle: called when a pending send and the line behind it are through.
+    :param on_gone: called once when the socket takes nothing any more.
+    """
+
+    LINE = 1_000
+
+    def __init__(self, send: Send, on_idle: Callable[[], None], on_gone: Callable[[], None]) -> None:
+        self._send = send
+        self._on_idle = on_idle
+        self._on_gone = on_gone
+        self._pending: asyncio.Task[None] | None = None
+        self._line: deque[Event] = deque()
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self.gone = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether the next event would go to the server at once."""
+        return self._pending is None and not self.gone
+
+    def push(self, event: Event) -> None:
+        """Sends now; only while `idle`."""
+        task = _start(self._send(event))
+        if task is None:
+            return
+        if task.done():
+            self._done(task)
+        else:
+            self._pending = task
+            task.add_done_callback(self._done)
+
+    def put(self, event: Event) -> None:
+        """Sends now or in turn: control frames. A peer that lets the line grow is gone."""
+        if self.idle and not self._line:
+            self.push(event)
+        elif not self.gone:
+            self._line.append(event)
+            if len(self._line) > self.LINE:
+                self.end()
+
+    async def wait(self) -> bool:
+        """Waits until idle; False when the socket is gone."""
+        while not self.idle and not self.gone:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            await waiter
+        return not self.gone
+
+    async def drained(self) -> None:
+        """Waits until everything that was put is with the server."""
+        while (self._pending is not None or self._line) and not self.gone:
+            await self.wait()
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._pending = None
+        if task.cancelled() or task.exception() is not None:
+            self.end()
+            return
+        while self._line and self.idle:
+            self.push(self._line.popleft())
+        if self.idle:
+            self._release()
+            self._on_idle()
+
+    def _release(self) -> None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def end(self) -> None:
+        """Nothing more is sent. Synchronous: safe under cancellation."""
+        if self.gone:
+            return
+        self.gone = True
+        self._line.clear()
+        if self._pending is not None:
+            self._pending.cancel()
+        self._release()
+        self._on_gone()

@@ -1,0 +1,44 @@
+"""Which log holds a stream (design 7.1)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
+
+from ..conf import settings
+from .base import SequenceLog
+
+
+@lru_cache(maxsize=1)
+def _logs() -> tuple[list[tuple[str, SequenceLog]], SequenceLog]:
+    by_prefix: list[tuple[str, SequenceLog]] = []
+    default: SequenceLog | None = None
+    for name, given in settings().STREAM_LOGS.items():
+        options: dict[str, Any] = dict(given)
+        backend = import_string(options.pop("BACKEND"))
+        prefixes = options.pop("PREFIXES", ())
+        log: SequenceLog = backend(**{key.lower(): value for key, value in options.items()})
+        by_prefix.extend((prefix, log) for prefix in prefixes)
+        if name == "default":
+            default = log
+    if default is None:
+        raise ImproperlyConfigured("STREAM_LOGS needs a log named 'default'")
+    return sorted(by_prefix, key=lambda pair: -len(pair[0])), default
+
+
+def log_for(stream: str) -> SequenceLog:
+    """The log that holds this stream: the longest matching prefix, else `default`."""
+    by_prefix, default = _logs()
+    return next((log for prefix, log in by_prefix if stream.startswith(prefix)), default)
+
+
+def _clear(*, setting: str, **_: object) -> None:
+    if setting in ("RECONNECT_CHANNELS", "DATABASES"):
+        _logs.cache_clear()
+
+
+setting_changed.connect(_clear, dispatch_uid="reconnect_channels.log")

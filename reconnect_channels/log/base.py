@@ -1,0 +1,79 @@
+"""The interface of a sequence log: the durable truth behind the streams (design 7)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ..protocol.codes import Resync
+from ..protocol.entry import Entry
+from ..protocol.position import Position
+from ..protocol.recovery import Head
+
+
+class Draft(NamedTuple):
+    """An entry before it has a place: id (UUID), its author's message id or None, payload as JSON text."""
+
+    id: str
+    key: str | None
+    text: str
+
+
+class Run(NamedTuple):
+    """Consecutive entries after a proven position, and the head at the time of the same read."""
+
+    entries: list[Entry]
+    head: Head
+
+
+class Mismatch(Exception):
+    """The position that a read started from is not in this log; `reason` says how, `head` what is."""
+
+    def __init__(self, reason: Resync, head: Head) -> None:
+        super().__init__(str(reason))
+        self.reason, self.head = reason, head
+
+
+class SequenceLog(ABC):
+    """Appends to and reads from streams. All methods block: callers run them in threads."""
+
+    @property
+    @abstractmethod
+    def using(self) -> str:
+        """The alias of the database whose transaction an append joins."""
+
+    @abstractmethod
+    def append(self, stream: str, drafts: Sequence[Draft], clock: int, *, using: str | None = None) -> list[Entry]:
+        """Appends entries in order, in the caller's transaction; their clocks rise above `clock`."""
+
+    @abstractmethod
+    def existing(self, stream: str, ids: Sequence[str], *, using: str | None = None) -> dict[str, Entry]:
+        """Takes the stream for this transaction and returns those of `ids` that it holds already."""
+
+    @abstractmethod
+    def heads(self, streams: Sequence[str]) -> dict[str, Head]:
+        """The heads of many streams in one read of the primary; unknown streams are begun."""
+
+    @abstractmethod
+    def read(self, stream: str, after: Position, limit: int) -> Run:
+        """Up to `limit` entries after a position whose checksum is verified in the same read.
+
+        Raises Mismatch (`epoch`, `trimmed`, `diverged`; `rewound` when the position is past the head).
+        """
+
+    @abstractmethod
+    def checksum_at(self, stream: str, epoch: str, seq: int) -> int | None:
+        """The checksum after one kept entry, or None."""
+
+    @abstractmethod
+    def trim(self, stream: str, floor: int) -> int:
+        """Forgets what lies below `floor`; returns how many entries went."""
+
+    @abstractmethod
+    def new_epoch(self, stream: str, expected: str) -> Head:
+        """Begins a new epoch if the current one is still `expected` (compare-and-set); returns the head."""
+
+    @abstractmethod
+    def drop(self, stream: str) -> None:
+        """Removes a stream with all its entries; its next life has another epoch."""

@@ -1,0 +1,186 @@
+"""The log in Django's database: SQLite >= 3.35 and PostgreSQL (design 7.2).
+
+A counter row per stream orders the writers: seq, checksum and clock advance in one
+`UPDATE … RETURNING`, which holds the row to the end of the caller's transaction. A bare autoincrement
+would lose rows for readers: ids are taken in one order and become visible in another.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from django.db import connections, router, transaction
+from django.utils import timezone
+
+from ..models import Stream, StreamEntry
+from ..protocol.codes import Resync
+from ..protocol.entry import Entry
+from ..protocol.position import MODULUS, Position, advance, batch, before
+from ..protocol.recovery import Head
+from .base import Draft, Mismatch, Run, SequenceLog
+
+STREAM = Stream._meta.db_table
+ENTRY = StreamEntry._meta.db_table
+HEAD_COLUMNS = "s.epoch, s.head, s.checksum, s.floor, s.floor_checksum, s.clock"
+ENTRY_COLUMNS = "e.seq, e.uid, e.checksum, e.clock, e.key, e.text"
+ROWS_PER_INSERT = 500  # SQLite allows 32 766 variables a statement
+
+
+class DatabaseLog(SequenceLog):
+    """:param using: the database alias; by default where the router writes streams."""
+
+    def __init__(self, using: str | None = None) -> None:
+        self._using = using
+
+    @property
+    def using(self) -> str:
+        """The alias that is written, and read: a replica may be behind."""
+        return self._using or router.db_for_write(Stream)
+
+    def _query(self, sql: str, params: Sequence[Any], using: str | None = None) -> list[tuple[Any, ...]]:
+        with connections[using or self.using].cursor() as cursor:
+            cursor.execute(sql, params)
+            return cursor.fetchall()  # type: ignore[no-any-return]
+
+    def _begin(self, streams: Iterable[str], using: str | None = None) -> None:
+        """Makes the rows of streams that have none; two beginners make one."""
+        rows = [(name, secrets.token_hex(8), timezone.now()) for name in sorted(streams)]
+        values = ", ".join(["(%s, %s, 0, 0, 1, 0, 0, %s)"] * len(rows))
+        with connections[using or self.using].cursor() as cursor:
+            cursor.execute(
+                f"INSERT INTO {STREAM} (name, epoch, head, checksum, floor, floor_checksum, clock, created) "
+                f"VALUES {values} ON CONFLICT (name) DO NOTHING",
+                [value for row in rows for value in row],
+            )
+
+    def append(self, stream: str, drafts: Sequence[Draft], clock: int, *, using: str | None = None) -> list[Entry]:
+        using = using or self.using
+        count = len(drafts)
+        ids = [draft.id for draft in drafts]
+        a, b = batch(ids)
+        sql = (
+            f"UPDATE {STREAM} SET head = head + %s, checksum = (checksum * %s + %s) %% {MODULUS}, "
+            "clock = CASE WHEN clock > %s THEN clock ELSE %s END + %s "
+            "WHERE name = %s RETURNING id, epoch, head, checksum, clock"
+        )
+        params = [count, a, b, clock, clock, count, stream]
+        with transaction.atomic(using=using, savepoint=False):
+            rows = self._query(sql, params, using)
+            if not rows:
+                self._begin([stream], using)
+                rows = self._query(sql, params, using)
+            pk, epoch, head, checksum, last_clock = rows[0]
+            entries = []
+            checksum = before(checksum, ids)
+            for i, draft in enumerate(drafts, 1):
+                checksum = advance(checksum, draft.id)
+                seq, at = head - count + i, last_clock - count + i
+                entries.append(Entry(stream, epoch, seq, draft.id, checksum, at, draft.key, draft.text))
+            self._insert(pk, entries, using)
+        return entries
+
+    def _insert(self, stream_pk: int, entries: Sequence[Entry], using: str) -> None:
+        now = timezone.now()
+        for start in range(0, len(entries), ROWS_PER_INSERT):
+            chunk = entries[start : start + ROWS_PER_INSERT]
+            values = ", ".join(["(%s, %s, %s, %s, %s, %s, %s, %s)"] * len(chunk))
+            with connections[using].cursor() as cursor:
+                cursor.execute(
+                    f"INSERT INTO {ENTRY} (stream_id, seq, uid, checksum, clock, key, text, created) VALUES {values}",
+                    [
+                        value
+                        for e in chunk
+                        for value in (stream_pk, e.seq, e.id, e.checksum, e.clock, e.key, e.text, now)
+                    ],
+                )
+
+    def existing(self, stream: str, ids: Sequence[str], *, using: str | None = None) -> dict[str, Entry]:
+        self._query(f"UPDATE {STREAM} SET head = head WHERE name = %s RETURNING id", [stream], using)
+        marks = ", ".join(["%s"] * len(ids))
+        rows = self._query(
+            f"SELECT s.epoch, {ENTRY_COLUMNS} FROM {STREAM} s JOIN {ENTRY} e ON e.stream_id = s.id "
+            f"WHERE s.name = %s AND e.uid IN ({marks})",
+            [stream, *ids],
+            using,
+        )
+        return {row[2]: Entry(stream, *row) for row in rows}
+
+    def heads(self, streams: Sequence[str]) -> dict[str, Head]:
+        found = self._heads(streams)
+        missing = [name for name in streams if name not in found]
+        if missing:
+            self._begin(missing)
+            found |= self._heads(missing)
+        return found
+
+    def _heads(self, streams: Sequence[str]) -> dict[str, Head]:
+        if not streams:
+            return {}
+        marks = ", ".join(["%s"] * len(streams))
+        rows = self._query(f"SELECT s.name, {HEAD_COLUMNS} FROM {STREAM} s WHERE s.name IN ({marks})", streams)
+        return {row[0]: Head(*row[1:]) for row in rows}
+
+    def read(self, stream: str, after: Position, limit: int) -> Run:
+        # One statement sees one state of the database: the head, the entry at the position (the
+        # proof) and those after it.
+        rows = self._query(
+            f"SELECT {HEAD_COLUMNS}, {ENTRY_COLUMNS} FROM {STREAM} s LEFT JOIN {ENTRY} e "
+            "ON e.stream_id = s.id AND e.seq >= %s WHERE s.name = %s ORDER BY e.seq LIMIT %s",
+            [after.seq, stream, limit + 1],
+        )
+        if not rows:
+            return self._vanished(stream)
+        head = Head(*rows[0][:6])
+        if head.epoch != after.epoch:
+            raise Mismatch(Resync.EPOCH, head)
+        if after.seq > head.seq:
+            raise Mismatch(Resync.REWOUND, head)
+        if after.seq < head.floor - 1:
+            raise Mismatch(Resync.TRIMMED, head)
+        entries = [Entry(stream, head.epoch, *row[6:]) for row in rows if row[6] is not None]
+        if after.seq == head.floor - 1:
+            proof = head.floor_checksum
+            entries = entries[:limit]
+        else:
+            proof = entries.pop(0).checksum if entries and entries[0].seq == after.seq else -1
+        if proof != after.checksum:
+            raise Mismatch(Resync.DIVERGED, head)
+        return Run(entries, head)
+
+    def _vanished(self, stream: str) -> Run:
+        raise Mismatch(Resync.EPOCH, self.heads([stream])[stream])
+
+    def checksum_at(self, stream: str, epoch: str, seq: int) -> int | None:
+        rows = self._query(
+            f"SELECT e.checksum FROM {STREAM} s JOIN {ENTRY} e ON e.stream_id = s.id "
+            "WHERE s.name = %s AND s.epoch = %s AND e.seq = %s",
+            [stream, epoch, seq],
+        )
+        return rows[0][0] if rows else None
+
+    def trim(self, stream: str, floor: int) -> int:
+        with transaction.atomic(using=self.using):
+            rows = self._query(
+                f"UPDATE {STREAM} SET head = head WHERE name = %s RETURNING id, head, floor", [stream]
+            )
+            if not rows:
+                return 0
+            pk, head, old = rows[0]
+            floor = min(floor, head + 1)
+            if floor <= old:
+                return 0
+            [(checksum,)] = self._query(
+                f"SELECT checksum FROM {ENTRY} WHERE stream_id = %s AND seq = %s", [pk, floor - 1]
+            )
+            gone, _ = StreamEntry.objects.using(self.using).filter(stream_id=pk, seq__lt=floor).delete()
+            Stream.objects.using(self.using).filter(pk=pk).update(floor=floor, floor_checksum=checksum)
+            return gone
+
+    def new_epoch(self, stream: str, expected: str) -> Head:
+        Stream.objects.using(self.using).filter(name=stream, epoch=expected).update(epoch=secrets.token_hex(8))
+        return self.heads([stream])[stream]
+
+    def drop(self, stream: str) -> None:
+        Stream.objects.using(self.using).filter(name=stream).delete()

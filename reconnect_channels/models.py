@@ -1,0 +1,136 @@
+"""The durable truth: streams and their entries, and what was done with the messages of producers."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import F, Q
+from django.utils import timezone
+
+from .protocol.position import MODULUS
+
+
+class Stream(models.Model):
+    """A totally ordered log. Its row is the counter: whoever holds it may append (design 7.2)."""
+
+    name = models.CharField(max_length=100, unique=True)
+    epoch = models.CharField(max_length=64)
+    head = models.BigIntegerField(default=0)
+    checksum = models.BigIntegerField(default=0)
+    floor = models.BigIntegerField(default=1)
+    floor_checksum = models.BigIntegerField(default=0)
+    clock = models.BigIntegerField(default=0)
+    created = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                name="reconnect_stream_floor", condition=Q(head__gte=0, floor__gte=1, floor__lte=F("head") + 1)
+            ),
+            models.CheckConstraint(
+                name="reconnect_stream_checksum",
+                condition=Q(
+                    checksum__gte=0, checksum__lt=MODULUS, floor_checksum__gte=0, floor_checksum__lt=MODULUS
+                ),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class StreamEntry(models.Model):
+    """One entry; `text` is its payload, encoded once by the publisher."""
+
+    stream = models.ForeignKey(Stream, on_delete=models.CASCADE, related_name="entries")
+    seq = models.BigIntegerField()
+    uid = models.CharField(max_length=36)
+    checksum = models.BigIntegerField()
+    clock = models.BigIntegerField()
+    key = models.CharField(max_length=36, null=True)  # noqa: DJ001 - "no author" isn't an empty key
+    text = models.TextField()
+    created = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        verbose_name_plural = "stream entries"
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["stream", "seq"], name="reconnect_entry_seq"),
+            models.UniqueConstraint(fields=["stream", "uid"], name="reconnect_entry_uid"),
+            models.CheckConstraint(name="reconnect_entry_seq_positive", condition=Q(seq__gte=1)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.stream_id}:{self.seq}"
+
+
+class Producer(models.Model):
+    """How far the server got with one outbox on one stream (design 8.5)."""
+
+    identity = models.CharField(max_length=200)
+    producer = models.CharField(max_length=36)
+    stream = models.CharField(max_length=100)
+    last_n = models.BigIntegerField(default=0)
+    updated = models.DateTimeField(default=timezone.now, db_index=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["identity", "producer", "stream"], name="reconnect_producer"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.producer} on {self.stream}"
+
+
+class ProcessedMessage(models.Model):
+    """What became of a message: the answer that its retries get (design 8.1)."""
+
+    class Status(models.TextChoices):
+        CLAIMED = "claimed"
+        ACKED = "acked"
+        REJECTED = "rejected"
+
+    identity = models.CharField(max_length=200)
+    stream = models.CharField(max_length=100)
+    key = models.CharField(max_length=36)
+    payload_hash = models.CharField(max_length=64)
+    status = models.CharField(max_length=8, choices=Status.choices)
+    token = models.CharField(max_length=32, default="")
+    lease_until = models.DateTimeField(null=True)
+    epoch = models.CharField(max_length=64, default="")
+    seq = models.BigIntegerField(null=True)
+    code = models.PositiveSmallIntegerField(default=0)
+    reason = models.CharField(max_length=500, default="")
+    result = models.TextField(default="null")
+    created = models.DateTimeField(default=timezone.now, db_index=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["identity", "stream", "key"], name="reconnect_message_key"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.key} on {self.stream}: {self.status}"
+
+
+class DriftReport(models.Model):
+    """A client whose history was not the server's; repeats count up (design 5.5)."""
+
+    stream = models.CharField(max_length=100)
+    identity = models.CharField(max_length=200)
+    client_id = models.CharField(max_length=200)
+    epoch = models.CharField(max_length=64)
+    seq = models.BigIntegerField()
+    client_checksum = models.BigIntegerField()
+    server_checksum = models.BigIntegerField(null=True)
+    count = models.PositiveIntegerField(default=1)
+    first_seen = models.DateTimeField(default=timezone.now)
+    last_seen = models.DateTimeField(default=timezone.now, db_index=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["stream", "identity", "client_id"], name="reconnect_drift_client"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.client_id} on {self.stream}"

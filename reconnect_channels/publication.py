@@ -1,0 +1,129 @@
+"""publish(): from a payload to committed, announced entries (design 7.3)."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Iterable
+from contextlib import ExitStack
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.db import transaction
+
+from .announcement import announce
+from .log import log_for
+from .log.base import Draft
+from .protocol.clock import LamportClock
+from .protocol.codec import encode_payload
+from .protocol.entry import Entry
+from .protocol.frames import STREAM_NAME
+
+logger = logging.getLogger(__name__)
+
+LONG_HOLD = 0.1  # seconds between taking a stream's row and COMMIT
+
+node_clock = LamportClock()
+"""This process's Lamport clock: above every entry and message that it has seen."""
+
+captures: list[list[Entry]] = []
+"""Where `testing.captured_entries()` listens."""
+
+
+@dataclass
+class Authoring:
+    """The message whose handler is running: names its entries (design 8.3).
+
+    The i-th entry has the id uuid5(message id, i), so that a handler that runs again yields the same
+    entries. `repeatable` says that it may: then each is looked up before it is appended.
+    """
+
+    message_id: str
+    clock: int = 0
+    repeatable: bool = False
+    published: int = 0
+    last: dict[str, Entry] = field(default_factory=dict)
+
+    def next_id(self) -> str:
+        self.published += 1
+        return str(uuid.uuid5(uuid.UUID(self.message_id), str(self.published)))
+
+
+authoring: ContextVar[Authoring | None] = ContextVar("reconnect_channels_authoring", default=None)
+
+
+def publish(stream: str, payload: Any, *, using: str | None = None) -> Entry:
+    """Appends one entry to a stream, in the caller's transaction, and announces it on commit.
+
+    Takes the stream's row and holds it to the outer COMMIT: call it last.
+
+    :param stream: `[A-Za-z0-9._:-]{1,100}`.
+    :param payload: anything JSON can hold, up to 64 KiB encoded.
+    :param using: the database alias of the caller's transaction; default: where streams are written.
+    :raises ValueError: a bad stream name; `CodecError` (a ValueError) for a payload that can't travel.
+    """
+    return publish_many([(stream, payload)], using=using)[0]
+
+
+def publish_many(items: Iterable[tuple[str, Any]], *, using: str | None = None) -> list[Entry]:
+    """Appends many (stream, payload) pairs at once; order within a stream is kept.
+
+    Streams are taken in sorted order, so that two callers can't deadlock each other. Parameters and
+    errors as for `publish`; returns the entries in the order of the items.
+    """
+    author = authoring.get()
+    drafts: dict[str, list[tuple[int, Draft]]] = {}
+    count = 0
+    for count, (stream, payload) in enumerate(items, 1):
+        if not STREAM_NAME.match(stream):
+            raise ValueError(f"not a stream name: {stream[:120]!r}")
+        entry_id = author.next_id() if author else str(uuid.uuid4())
+        draft = Draft(entry_id, author.message_id if author else None, encode_payload(payload))
+        drafts.setdefault(stream, []).append((count - 1, draft))
+    if author is not None:
+        node_clock.observe(author.clock)
+    placed: dict[int, Entry] = {}
+    with ExitStack() as transactions:
+        for alias in sorted({using or log_for(stream).using for stream in drafts}):
+            transactions.enter_context(transaction.atomic(using=alias, savepoint=False))
+        for stream in sorted(drafts):
+            numbered = drafts[stream]
+            entries = _append(stream, [draft for _, draft in numbered], author, using)
+            placed.update((i, entry) for (i, _), entry in zip(numbered, entries, strict=True))
+            if author is not None:
+                author.last[stream] = entries[-1]
+    return [placed[i] for i in range(count)]
+
+
+def _append(stream: str, drafts: list[Draft], author: Authoring | None, using: str | None) -> list[Entry]:
+    log = log_for(stream)
+    alias = using or log.using
+    taken = time.monotonic()
+    known: dict[str, Entry] = {}
+    if author is not None and author.repeatable:
+        known = log.existing(stream, [draft.id for draft in drafts], using=alias)
+    fresh = [draft for draft in drafts if draft.id not in known]
+    made = log.append(stream, fresh, node_clock.now, using=alias) if fresh else []
+    if made:
+        node_clock.observe(made[-1].clock)
+        for capture in captures:
+            capture.extend(made)
+        transaction.on_commit(partial(_committed, made, taken), using=alias, robust=True)
+    by_id = known | {entry.id: entry for entry in made}
+    return [by_id[draft.id] for draft in drafts]
+
+
+def _committed(entries: list[Entry], taken: float) -> None:
+    held = time.monotonic() - taken
+    if held > LONG_HOLD:
+        logger.warning("Stream %s was held for %.0f ms: publish last", entries[0].stream, held * 1000)
+    announce(entries)
+
+
+async def apublish(stream: str, payload: Any, *, using: str | None = None) -> Entry:
+    """`publish` for async code; parameters and errors are the same."""
+    return await sync_to_async(publish)(stream, payload, using=using)

@@ -1,0 +1,24 @@
+"""Which consumer class serves which streams (design 1.4)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+consumers: list[type[Any]] = []
+"""Every consumer class that declared a `stream_prefix`, in order of definition."""
+
+
+def consumer_for(stream: str) -> type[Any] | None:
+    """The class with the longest prefix of this stream's name; among equals, the newest."""
+    fitting = [c for c in consumers if stream.startswith(c.stream_prefix)]
+    return max(reversed(fitting), key=lambda c: len(c.stream_prefix), default=None)
+
+
+def overlaps() -> list[tuple[type[Any], type[Any]]]:
+    """Pairs of classes of which one's prefix begins the other's."""
+    return [
+        (a, b)
+        for i, a in enumerate(consumers)
+        for b in consumers[i + 1 :]
+        if a.stream_prefix.startswith(b.stream_prefix) or b.stream_prefix.startswith(a.stream_prefix)
+    ]

@@ -1,0 +1,6 @@
+from django.urls import path
+
+from . import views
+
+app_name = "reconnect_channels"
+urlpatterns = [path("streams/<str:name>/delta", views.delta, name="delta")]

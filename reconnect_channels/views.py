@@ -1,0 +1,119 @@
+"""The recovery decision over HTTP: for followers with a hole, scripts, and pages without a socket."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.http import require_GET
+
+from .access import Access
+from .conf import settings
+from .log import log_for
+from .log.base import Mismatch
+from .protocol import entry, frames
+from .protocol.codes import Reason, Resync
+from .protocol.entry import Entry
+from .protocol.frames import STREAM_NAME
+from .protocol.position import InvalidPosition, Position, parse
+from .protocol.recovery import Answer, decide, needs_checksum
+from .protocol.window import PAGE_ENTRIES, Slot, cut
+from .registry import consumer_for
+from .snapshots import atake, take
+
+logger = logging.getLogger(__name__)
+
+
+def _claim(request: HttpRequest) -> Position | None:
+    query = request.GET
+    if not query:
+        return None
+    numbers = {key: query.get(key, "") for key in ("last_seq_id", "checksum")}
+    if not all(text.isascii() and text.isdigit() and len(text) <= 16 for text in numbers.values()):
+        raise InvalidPosition("last_seq_id and checksum are whole numbers")
+    return parse({"epoch": query.get("epoch"), **{key: int(text) for key, text in numbers.items()}})
+
+
+def _answer(text: str, status: int = 200) -> HttpResponse:
+    response = HttpResponse(text, content_type="application/json", status=status)
+    response["Cache-Control"] = "private, no-store"
+    return response
+
+
+def _invalid(name: str, detail: str) -> HttpResponse:
+    return _answer(frames.error(400, Reason.INVALID_SEQ, detail, streams=[name]), 400)
+
+
+def _scope(request: HttpRequest) -> dict[str, Any]:
+    """What a consumer's hooks read of a socket's scope, made of a request."""
+    return {
+        "type": "websocket",
+        "path": request.path,
+        "headers": [(key.lower().encode(), value.encode()) for key, value in request.headers.items()],
+        "query_string": request.META.get("QUERY_STRING", "").encode(),
+        "user": getattr(request, "user", None),
+        "session": getattr(request, "session", None),
+        "url_route": {"args": (), "kwargs": {}},
+    }
+
+
+@require_GET
+def delta(request: HttpRequest, name: str) -> HttpResponse:
+    """SYNC_DELTA (one page) or SYNC_SNAPSHOT for a position in the query string (design 5.6)."""
+    consumer_class = consumer_for(name) if STREAM_NAME.match(name) else None
+    if consumer_class is None:
+        return _answer(frames.error(403, Reason.FORBIDDEN, "no such stream", streams=[name[:100]]), 403)
+    consumer = consumer_class()
+    consumer.scope = _scope(request)
+    access = Access(consumer, consumer.scope)
+    if name not in async_to_sync(access.allowed)([name]):
+        return _answer(frames.error(403, Reason.FORBIDDEN, "no such stream", streams=[name]), 403)
+    try:
+        claim = _claim(request)
+    except InvalidPosition as error:
+        return _invalid(name, str(error))
+    try:
+        return _recover(consumer_class, access, name, claim)
+    except Exception:
+        logger.warning("Stream %s couldn't be read", name, exc_info=True)
+        response = _answer(frames.error(503, Reason.UNAVAILABLE, "the log couldn't be read", streams=[name]), 503)
+        response["Retry-After"] = "2"
+        return response
+
+
+def _recover(consumer_class: Any, access: Access, name: str, claim: Position | None) -> HttpResponse:
+    log = log_for(name)
+    head = log.heads([name])[name]
+    checksum = None
+    if claim is not None and needs_checksum(claim, head):
+        checksum = log.checksum_at(name, claim.epoch, claim.seq)
+    decision = decide(claim, head, checksum=checksum, max_delta=settings().MAX_DELTA)
+    if decision.answer is Answer.INVALID:
+        return _invalid(name, "no such position")
+    reason = decision.reason or Resync.NEW
+    if decision.answer is Answer.DELTA and claim is not None:
+        try:
+            run = log.read(name, claim, PAGE_ENTRIES)
+        except Mismatch as mismatch:
+            reason = mismatch.reason
+        else:
+            return _answer(_page(name, claim, run.entries, run.head.seq))
+    if not access.has_snapshot:
+        position = Position(head.epoch, head.floor - 1, head.floor_checksum)
+        return _answer(frames.snapshot(name, position, reason, "null", partial=head.floor > 1))
+    if inspect.iscoroutinefunction(consumer_class.get_snapshot):
+        snapshot = async_to_sync(atake)(consumer_class, name)
+    else:
+        snapshot = take(consumer_class, name)
+    if len(snapshot.text) > settings().MAX_SNAPSHOT:
+        return _answer(frames.error(413, Reason.SNAPSHOT_SIZE, "the snapshot is too large", streams=[name]), 413)
+    return _answer(frames.snapshot(name, snapshot.position, reason, snapshot.text, exact=snapshot.exact))
+
+
+def _page(name: str, claim: Position, entries: list[Entry], head: int) -> str:
+    slots = [Slot(e.position, e.wire(), e) for e in entries]
+    page = cut(claim, slots, complete=not slots or slots[-1].position.seq == head)
+    return entry.delta(name, page.after, page.to, page.wires, page.complete)
