@@ -51,7 +51,9 @@ def origin_allowed(scope: Mapping[str, Any]) -> bool:
         same = (origin.hostname, origin.port or default) == (host.hostname, host.port or default)
         secure = scope.get("scheme") in ("wss", "https")
         allowed = django_settings.ALLOWED_HOSTS or (LOCAL_HOSTS if django_settings.DEBUG else [])
-        return same and (origin.scheme == "https" or not secure) and validate_host(host.hostname or "", allowed)
+        return (
+            same and (origin.scheme == "https" or not secure) and validate_host(host.hostname or "", allowed)
+        )
     except (ValueError, UnicodeDecodeError):
         return False
 
@@ -78,7 +80,9 @@ class Access:
 
         :param token: the signed identity that an earlier WELCOME gave to a guest.
         """
-        given = await workers.call(self.consumer.get_identity) if hasattr(self.consumer, "get_identity") else None
+        given = (
+            await workers.call(self.consumer.get_identity) if hasattr(self.consumer, "get_identity") else None
+        )
         if given:
             self.identity = str(given)[:200]
             return

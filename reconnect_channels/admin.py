@@ -10,7 +10,6 @@ from django.http import HttpRequest
 
 from .models import DriftReport, ProcessedMessage, Producer, Stream, StreamEntry
 
-
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Any]
 else:

@@ -94,7 +94,9 @@ class Announcer:
                 try:
                     await layer.group_send(group_name(entries[0].stream), layer_message(entries))
                 except Exception:
-                    logger.warning("The channel layer took no announcement; the head check heals it", exc_info=True)
+                    logger.warning(
+                        "The channel layer took no announcement; the head check heals it", exc_info=True
+                    )
         finally:
             self._sending = False
 

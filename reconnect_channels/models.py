@@ -26,7 +26,8 @@ class Stream(models.Model):
     class Meta:
         constraints: ClassVar = [
             models.CheckConstraint(
-                name="reconnect_stream_floor", condition=Q(head__gte=0, floor__gte=1, floor__lte=F("head") + 1)
+                name="reconnect_stream_floor",
+                condition=Q(head__gte=0, floor__gte=1, floor__lte=F("head") + 1),
             ),
             models.CheckConstraint(
                 name="reconnect_stream_checksum",
@@ -129,7 +130,9 @@ class DriftReport(models.Model):
 
     class Meta:
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["stream", "identity", "client_id"], name="reconnect_drift_client"),
+            models.UniqueConstraint(
+                fields=["stream", "identity", "client_id"], name="reconnect_drift_client"
+            ),
         ]
 
     def __str__(self) -> str:

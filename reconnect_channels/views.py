@@ -79,7 +79,9 @@ def delta(request: HttpRequest, name: str) -> HttpResponse:
         return _recover(consumer_class, access, name, claim)
     except Exception:
         logger.warning("Stream %s couldn't be read", name, exc_info=True)
-        response = _answer(frames.error(503, Reason.UNAVAILABLE, "the log couldn't be read", streams=[name]), 503)
+        response = _answer(
+            frames.error(503, Reason.UNAVAILABLE, "the log couldn't be read", streams=[name]), 503
+        )
         response["Retry-After"] = "2"
         return response
 
@@ -109,7 +111,9 @@ def _recover(consumer_class: Any, access: Access, name: str, claim: Position | N
     else:
         snapshot = take(consumer_class, name)
     if len(snapshot.text) > settings().MAX_SNAPSHOT:
-        return _answer(frames.error(413, Reason.SNAPSHOT_SIZE, "the snapshot is too large", streams=[name]), 413)
+        return _answer(
+            frames.error(413, Reason.SNAPSHOT_SIZE, "the snapshot is too large", streams=[name]), 413
+        )
     return _answer(frames.snapshot(name, snapshot.position, reason, snapshot.text, exact=snapshot.exact))
 
 

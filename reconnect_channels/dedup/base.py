@@ -7,6 +7,7 @@ import logging
 from typing import Any, NamedTuple
 
 from django.core.exceptions import PermissionDenied, ValidationError
+from msgspec import Raw
 
 from ..protocol import frames
 from ..protocol.codec import canonical, encode
@@ -38,7 +39,7 @@ class Outcome(NamedTuple):
             message_id,
             self.code,
             self.reason,
-            self.result,
+            Raw(self.result.encode()),
             retry=self.retry_after_ms > 0,
             retry_after_ms=self.retry_after_ms,
         )

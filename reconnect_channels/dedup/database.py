@@ -81,7 +81,8 @@ def _short_lock_wait(alias: str) -> Iterator[None]:
         return
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT current_setting('lock_timeout'), set_config('lock_timeout', %s, true)", [str(LOCK_TIMEOUT_MS)]
+            "SELECT current_setting('lock_timeout'), set_config('lock_timeout', %s, true)",
+            [str(LOCK_TIMEOUT_MS)],
         )
         (usual, _) = cursor.fetchone()
     yield
@@ -103,7 +104,8 @@ def _admit(message: Message, identity: str, alias: str) -> Outcome | int:
             if message.n > last_n + 1:
                 return base.ORDER
             row, new = rows.get_or_create(
-                **scope, defaults={"payload_hash": digest, "status": Status.CLAIMED, "lease_until": timezone.now()}
+                **scope,
+                defaults={"payload_hash": digest, "status": Status.CLAIMED, "lease_until": timezone.now()},
             )
             if new:
                 return row.pk  # type: ignore[no-any-return]

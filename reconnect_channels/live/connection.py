@@ -21,7 +21,6 @@ from ..protocol.position import Position
 from ..protocol.recovery import Answer, Decision, Head, decide, needs_checksum
 from ..protocol.subscription import State, Subscription
 from ..publication import node_clock
-
 from .delivery import Delivery
 from .feed import Batch, Feed
 from .hub import NODE, get_hub
@@ -131,7 +130,9 @@ class Connection:
                 await self._accept({"type": "websocket.accept"})
             code = event.get("code") or 1000
             if code == 1000 and not self._closing:
-                code = Close.FORBIDDEN if self.exchange.phase is exchange.Phase.AWAITING_HELLO else Close.RESYNC
+                code = (
+                    Close.FORBIDDEN if self.exchange.phase is exchange.Phase.AWAITING_HELLO else Close.RESYNC
+                )
             await self._refuse(code, event.get("reason") or Reason.CLOSED)
         elif await self.sender.wait():
             self.sender.push(event)
@@ -275,7 +276,9 @@ class Connection:
             self._end(asked, action, 503, Reason.UNAVAILABLE, "the rights couldn't be read", retry=True)
             return
         self._answer_ref(action.ref)
-        self._end([name for name in asked if name not in allowed], action, 403, Reason.FORBIDDEN, "no such stream")
+        self._end(
+            [name for name in asked if name not in allowed], action, 403, Reason.FORBIDDEN, "no such stream"
+        )
         taps = [tap for s in action.subscriptions if (tap := self._taps.get(s)) is not None]
         for tap in taps:
             tap.subscription.state = State.CATCHING_UP
@@ -302,7 +305,7 @@ class Connection:
             return
         for name in ended:
             self._leave(self.exchange.end(name))
-        after = random.randint(500, 3_000) if retry else None  # noqa: S311 - spreads a herd
+        after = random.randint(500, 3_000) if retry else None
         self.write(frames.error(code, reason, detail, ref=action.ref, streams=ended, retry_after_ms=after))
 
     async def _recover(self, taps: list[StreamTap], action: exchange.Join) -> None:
@@ -317,7 +320,7 @@ class Connection:
                     raise result
                 logger.warning("The head of %s couldn't be read", tap.subscription.name, exc_info=result)
                 unavailable.append(tap.subscription.name)
-            elif result[0].answer is Answer.INVALID:
+            elif result.answer is Answer.INVALID:
                 invalid.append(tap.subscription.name)
         if invalid:
             self.perform(self.exchange.invalid_seq(invalid, action.ref))
@@ -325,9 +328,9 @@ class Connection:
         self._end(unavailable, action, 503, Reason.UNAVAILABLE, "the log couldn't be read", retry=True)
         for tap, result in zip(taps, judged, strict=True):
             if not isinstance(result, BaseException) and tap.subscription.state is State.CATCHING_UP:
-                self._begin(tap, result[0], result[1], action.claims[tap.subscription.name])
+                self._begin(tap, result, action.claims[tap.subscription.name])
 
-    async def _judge(self, tap: StreamTap, claim: Position | None) -> tuple[Decision, Head]:
+    async def _judge(self, tap: StreamTap, claim: Position | None) -> Decision:
         feed = tap.feed
         if feed.grouped is not None:
             await asyncio.shield(feed.grouped)  # first the layer, then the log: nothing falls between
@@ -340,7 +343,7 @@ class Connection:
         )
         if decision.reason is Resync.DIVERGED:
             self._drifted(feed.name, claim, checksum)
-        return decision, head
+        return decision
 
     def _drifted(self, stream: str, position: Position | None, checksum: int | None = None) -> None:
         if position is not None and self.exchange.hello is not None:
@@ -351,11 +354,9 @@ class Connection:
 
     # -- serving a stream --------------------------------------------------------------------------
 
-    def _begin(self, tap: StreamTap, decision: Decision, head: Head, claim: Position | None) -> None:
+    def _begin(self, tap: StreamTap, decision: Decision, claim: Position | None) -> None:
         if decision.answer is Answer.DELTA and claim is not None:
             tap.subscription.start(claim, self.loop.time())
-            if claim.seq == head.seq:  # "you are current"
-                self.write(delta(tap.subscription.name, claim, claim, [], True))
             self.go_on(tap)
         else:
             self.start_over(tap, decision.reason or Resync.NEW)
@@ -388,17 +389,22 @@ class Connection:
         except Exception:
             logger.warning("Stream %s couldn't be served", subscription.name, exc_info=True)
             action = exchange.Join(subscription.ref, [subscription], {})
-            self._end([subscription.name], action, 503, Reason.UNAVAILABLE, "the log couldn't be read", retry=True)
+            self._end(
+                [subscription.name], action, 503, Reason.UNAVAILABLE, "the log couldn't be read", retry=True
+            )
 
     async def _catch_up(self, tap: StreamTap) -> None:
         """Pages until the sent position is the hub's; then, without a pause, live."""
         subscription, feed = tap.subscription, tap.feed
+        said_complete = False
         while True:
             if not await self.sender.wait():
                 return
             sent = subscription.sent
             assert sent is not None
             if sent == feed.position:
+                if not said_complete:  # "you are current"
+                    self.write(delta(subscription.name, sent, sent, [], True))
                 subscription.state = State.LIVE
                 feed.live[tap] = None
                 return
@@ -414,6 +420,7 @@ class Connection:
                 continue
             text = delta(subscription.name, page.after, page.to, page.wires, page.complete)
             subscription.took(page.to, len(text))
+            said_complete = page.complete
             self.sender.push({"type": "websocket.send", "text": text})
 
     async def _wait_for_room(self, tap: StreamTap, enough: Callable[[], bool]) -> None:
@@ -467,12 +474,12 @@ class Connection:
         return Position(head.epoch, head.floor - 1, head.floor_checksum)
 
 
-async def serve(consumer: Any, call: Callable[..., Awaitable[None]], scope: Any, receive: Receive, send: Send) -> None:
+async def serve(
+    consumer: Any, call: Callable[..., Awaitable[None]], scope: Any, receive: Receive, send: Send
+) -> None:
     """Runs a consumer behind a Connection, and keeps the books straight however it ends."""
     connection = Connection(consumer, scope, receive, send)
     try:
         await call(scope, connection.receive, connection.send)
     finally:
         connection.detach()
-
-

@@ -215,7 +215,11 @@ class Hub:
             results = await asyncio.gather(*map(self.head, names), return_exceptions=True)
             if any(isinstance(result, Exception) for result in results):
                 logger.warning("Heads of %d streams couldn't be checked", len(names))
-            if self.loop.time() - regrouped > REGROUP and self._layer is not None and self._channel is not None:
+            if (
+                self.loop.time() - regrouped > REGROUP
+                and self._layer is not None
+                and self._channel is not None
+            ):
                 regrouped = self.loop.time()
                 for name in list(self.feeds):
                     with suppress(Exception):
@@ -444,5 +448,3 @@ def _answer(future: asyncio.Future[Head], result: Head | Exception) -> None:
         future.exception()  # whoever still waits raises it; nobody waiting is no error
     else:
         future.set_result(result)
-
-

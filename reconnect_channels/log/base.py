@@ -44,7 +44,9 @@ class SequenceLog(ABC):
         """The alias of the database whose transaction an append joins."""
 
     @abstractmethod
-    def append(self, stream: str, drafts: Sequence[Draft], clock: int, *, using: str | None = None) -> list[Entry]:
+    def append(
+        self, stream: str, drafts: Sequence[Draft], clock: int, *, using: str | None = None
+    ) -> list[Entry]:
         """Appends entries in order, in the caller's transaction; their clocks rise above `clock`."""
 
     @abstractmethod

@@ -55,7 +55,9 @@ class DatabaseLog(SequenceLog):
                 [value for row in rows for value in row],
             )
 
-    def append(self, stream: str, drafts: Sequence[Draft], clock: int, *, using: str | None = None) -> list[Entry]:
+    def append(
+        self, stream: str, drafts: Sequence[Draft], clock: int, *, using: str | None = None
+    ) -> list[Entry]:
         using = using or self.using
         count = len(drafts)
         ids = [draft.id for draft in drafts]
@@ -119,7 +121,9 @@ class DatabaseLog(SequenceLog):
         if not streams:
             return {}
         marks = ", ".join(["%s"] * len(streams))
-        rows = self._query(f"SELECT s.name, {HEAD_COLUMNS} FROM {STREAM} s WHERE s.name IN ({marks})", streams)
+        rows = self._query(
+            f"SELECT s.name, {HEAD_COLUMNS} FROM {STREAM} s WHERE s.name IN ({marks})", streams
+        )
         return {row[0]: Head(*row[1:]) for row in rows}
 
     def read(self, stream: str, after: Position, limit: int) -> Run:
@@ -179,7 +183,9 @@ class DatabaseLog(SequenceLog):
             return gone
 
     def new_epoch(self, stream: str, expected: str) -> Head:
-        Stream.objects.using(self.using).filter(name=stream, epoch=expected).update(epoch=secrets.token_hex(8))
+        Stream.objects.using(self.using).filter(name=stream, epoch=expected).update(
+            epoch=secrets.token_hex(8)
+        )
         return self.heads([stream])[stream]
 
     def drop(self, stream: str) -> None:

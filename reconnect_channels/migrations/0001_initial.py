@@ -7,101 +7,178 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='DriftReport',
+            name="DriftReport",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('stream', models.CharField(max_length=100)),
-                ('identity', models.CharField(max_length=200)),
-                ('client_id', models.CharField(max_length=200)),
-                ('epoch', models.CharField(max_length=64)),
-                ('seq', models.BigIntegerField()),
-                ('client_checksum', models.BigIntegerField()),
-                ('server_checksum', models.BigIntegerField(null=True)),
-                ('count', models.PositiveIntegerField(default=1)),
-                ('first_seen', models.DateTimeField(default=django.utils.timezone.now)),
-                ('last_seen', models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("stream", models.CharField(max_length=100)),
+                ("identity", models.CharField(max_length=200)),
+                ("client_id", models.CharField(max_length=200)),
+                ("epoch", models.CharField(max_length=64)),
+                ("seq", models.BigIntegerField()),
+                ("client_checksum", models.BigIntegerField()),
+                ("server_checksum", models.BigIntegerField(null=True)),
+                ("count", models.PositiveIntegerField(default=1)),
+                ("first_seen", models.DateTimeField(default=django.utils.timezone.now)),
+                ("last_seen", models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('stream', 'identity', 'client_id'), name='reconnect_drift_client')],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("stream", "identity", "client_id"), name="reconnect_drift_client"
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='ProcessedMessage',
+            name="ProcessedMessage",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('identity', models.CharField(max_length=200)),
-                ('stream', models.CharField(max_length=100)),
-                ('key', models.CharField(max_length=36)),
-                ('payload_hash', models.CharField(max_length=64)),
-                ('status', models.CharField(choices=[('claimed', 'Claimed'), ('acked', 'Acked'), ('rejected', 'Rejected')], max_length=8)),
-                ('token', models.CharField(default='', max_length=32)),
-                ('lease_until', models.DateTimeField(null=True)),
-                ('epoch', models.CharField(default='', max_length=64)),
-                ('seq', models.BigIntegerField(null=True)),
-                ('code', models.PositiveSmallIntegerField(default=0)),
-                ('reason', models.CharField(default='', max_length=500)),
-                ('result', models.TextField(default='null')),
-                ('created', models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("identity", models.CharField(max_length=200)),
+                ("stream", models.CharField(max_length=100)),
+                ("key", models.CharField(max_length=36)),
+                ("payload_hash", models.CharField(max_length=64)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[("claimed", "Claimed"), ("acked", "Acked"), ("rejected", "Rejected")],
+                        max_length=8,
+                    ),
+                ),
+                ("token", models.CharField(default="", max_length=32)),
+                ("lease_until", models.DateTimeField(null=True)),
+                ("epoch", models.CharField(default="", max_length=64)),
+                ("seq", models.BigIntegerField(null=True)),
+                ("code", models.PositiveSmallIntegerField(default=0)),
+                ("reason", models.CharField(default="", max_length=500)),
+                ("result", models.TextField(default="null")),
+                ("created", models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('identity', 'stream', 'key'), name='reconnect_message_key')],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("identity", "stream", "key"), name="reconnect_message_key"
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Producer',
+            name="Producer",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('identity', models.CharField(max_length=200)),
-                ('producer', models.CharField(max_length=36)),
-                ('stream', models.CharField(max_length=100)),
-                ('last_n', models.BigIntegerField(default=0)),
-                ('updated', models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("identity", models.CharField(max_length=200)),
+                ("producer", models.CharField(max_length=36)),
+                ("stream", models.CharField(max_length=100)),
+                ("last_n", models.BigIntegerField(default=0)),
+                ("updated", models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('identity', 'producer', 'stream'), name='reconnect_producer')],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("identity", "producer", "stream"), name="reconnect_producer"
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Stream',
+            name="Stream",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=100, unique=True)),
-                ('epoch', models.CharField(max_length=64)),
-                ('head', models.BigIntegerField(default=0)),
-                ('checksum', models.BigIntegerField(default=0)),
-                ('floor', models.BigIntegerField(default=1)),
-                ('floor_checksum', models.BigIntegerField(default=0)),
-                ('clock', models.BigIntegerField(default=0)),
-                ('created', models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.CharField(max_length=100, unique=True)),
+                ("epoch", models.CharField(max_length=64)),
+                ("head", models.BigIntegerField(default=0)),
+                ("checksum", models.BigIntegerField(default=0)),
+                ("floor", models.BigIntegerField(default=1)),
+                ("floor_checksum", models.BigIntegerField(default=0)),
+                ("clock", models.BigIntegerField(default=0)),
+                ("created", models.DateTimeField(default=django.utils.timezone.now)),
             ],
             options={
-                'constraints': [models.CheckConstraint(condition=models.Q(('floor__gte', 1), ('floor__lte', django.db.models.expressions.CombinedExpression(models.F('head'), '+', models.Value(1))), ('head__gte', 0)), name='reconnect_stream_floor'), models.CheckConstraint(condition=models.Q(('checksum__gte', 0), ('checksum__lt', 2147483647), ('floor_checksum__gte', 0), ('floor_checksum__lt', 2147483647)), name='reconnect_stream_checksum')],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("floor__gte", 1),
+                            (
+                                "floor__lte",
+                                django.db.models.expressions.CombinedExpression(
+                                    models.F("head"), "+", models.Value(1)
+                                ),
+                            ),
+                            ("head__gte", 0),
+                        ),
+                        name="reconnect_stream_floor",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("checksum__gte", 0),
+                            ("checksum__lt", 2147483647),
+                            ("floor_checksum__gte", 0),
+                            ("floor_checksum__lt", 2147483647),
+                        ),
+                        name="reconnect_stream_checksum",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='StreamEntry',
+            name="StreamEntry",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('seq', models.BigIntegerField()),
-                ('uid', models.CharField(max_length=36)),
-                ('checksum', models.BigIntegerField()),
-                ('clock', models.BigIntegerField()),
-                ('key', models.CharField(max_length=36, null=True)),
-                ('text', models.TextField()),
-                ('created', models.DateTimeField(default=django.utils.timezone.now)),
-                ('stream', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='entries', to='reconnect_channels.stream')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("seq", models.BigIntegerField()),
+                ("uid", models.CharField(max_length=36)),
+                ("checksum", models.BigIntegerField()),
+                ("clock", models.BigIntegerField()),
+                ("key", models.CharField(max_length=36, null=True)),
+                ("text", models.TextField()),
+                ("created", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "stream",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="entries",
+                        to="reconnect_channels.stream",
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'stream entries',
-                'constraints': [models.UniqueConstraint(fields=('stream', 'seq'), name='reconnect_entry_seq'), models.UniqueConstraint(fields=('stream', 'uid'), name='reconnect_entry_uid'), models.CheckConstraint(condition=models.Q(('seq__gte', 1)), name='reconnect_entry_seq_positive')],
+                "verbose_name_plural": "stream entries",
+                "constraints": [
+                    models.UniqueConstraint(fields=("stream", "seq"), name="reconnect_entry_seq"),
+                    models.UniqueConstraint(fields=("stream", "uid"), name="reconnect_entry_uid"),
+                    models.CheckConstraint(
+                        condition=models.Q(("seq__gte", 1)), name="reconnect_entry_seq_positive"
+                    ),
+                ],
             },
         ),
     ]

@@ -185,7 +185,9 @@ class Exchange:
         if hello.protocol != frames.SUBPROTOCOL:
             return self.close(Close.BAD_PROTOCOL, f"this server speaks {frames.SUBPROTOCOL}")
         if len(hello.streams) > self.limits.max_streams:
-            return [Send(frames.error(413, Reason.LIMIT, f"at most {self.limits.max_streams} streams a socket"))]
+            return [
+                Send(frames.error(413, Reason.LIMIT, f"at most {self.limits.max_streams} streams a socket"))
+            ]
         claims, malformed = self._claims(hello.streams)
         self.phase = Phase.OPEN
         self.hello = hello
@@ -276,9 +278,13 @@ class Exchange:
         return [Deliver(message)]
 
     @staticmethod
-    def _refuse(message: frames.Message, code: int, reason: Reason, detail: str, retry_after_ms: int = 0) -> Send:
+    def _refuse(
+        message: frames.Message, code: int, reason: Reason, detail: str, retry_after_ms: int = 0
+    ) -> Send:
         retry = retry_after_ms > 0
-        return Send(frames.reject(message.id, code, reason, detail, retry=retry, retry_after_ms=retry_after_ms))
+        return Send(
+            frames.reject(message.id, code, reason, detail, retry=retry, retry_after_ms=retry_after_ms)
+        )
 
     # -- endings -----------------------------------------------------------------------------------
 

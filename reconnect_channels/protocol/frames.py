@@ -199,7 +199,13 @@ def ack(message_id: str, epoch: str | None, seq: int | None, result: str, *, dup
 
 
 def reject(
-    message_id: str, code: int, reason: str, detail: Any = None, *, retry: bool = False, retry_after_ms: int = 0
+    message_id: str,
+    code: int,
+    reason: str,
+    detail: Any = None,
+    *,
+    retry: bool = False,
+    retry_after_ms: int = 0,
 ) -> str:
     """The answer to a message that took no effect; `retry` = send it again, same id."""
     frame: dict[str, Any] = {

@@ -27,7 +27,18 @@ class Subscription:
     ACK frees exactly their entries and bytes, and so that its checksum can be compared.
     """
 
-    __slots__ = ("_bytes", "_marks", "acked", "name", "part_acked", "progressed", "ref", "sent", "state", "waiting")
+    __slots__ = (
+        "_bytes",
+        "_marks",
+        "acked",
+        "name",
+        "part_acked",
+        "progressed",
+        "ref",
+        "sent",
+        "state",
+        "waiting",
+    )
 
     def __init__(self, name: str, ref: int | None, now: float) -> None:
         self.name = name
