@@ -1,0 +1,76 @@
+/** The board's page: connects the client, the model and what is on the screen. */
+
+import { LabSocket } from "./lab-socket.js";
+import { Lab } from "./lab.js";
+import { Model } from "./model.js";
+import { ColumnsView } from "./columns-view.js";
+import { announce, Status } from "./status.js";
+
+const { stream, socket } = document.querySelector("#board").dataset;
+const client = ReconnectChannels.connect(socket, { WebSocket: LabSocket });
+globalThis.boardClient = client; // for the console: boardClient.sync, boardClient.queue
+
+const model = new Model();
+const view = new ColumnsView(model, { send, forget, announce, redraw: render });
+const lab = new Lab(client, { send, model });
+new Status(client, stream, ReconnectChannels.describe);
+
+client.subscribe(stream, {
+  onSnapshot(state, info) {
+    model.replace(state.cards, info.seq, ["epoch", "rewound"].includes(info.reason));
+    if (info.reason !== "new") lab.say(`A snapshot replaced the board (${info.reason})`);
+    render();
+  },
+  onEvents(entries) {
+    model.apply(entries);
+    lab.applied(entries.length);
+    render();
+  },
+});
+client.on("lost", () => lab.say("The server lost a message that it had taken"));
+
+/** Show it now, send it when the line allows; the server's answer decides. */
+async function send(payload) {
+  const promise = client.send(stream, payload);
+  model.sent(promise.id, payload);
+  render();
+  try {
+    const answer = await promise;
+    model.saved(promise.id, answer.seq);
+    lab.answered(answer);
+  } catch (error) {
+    model.failed(promise.id, reasonOf(error));
+    announce(`Not done: ${reasonOf(error)}`);
+  }
+  render();
+}
+
+function forget(op) {
+  model.forget(op.id);
+  render();
+}
+
+function reasonOf(error) {
+  switch (error.name) {
+    case "QueueOverflowError":
+      return "Too much is waiting already.";
+    case "OutcomeUnknown":
+      return "The connection ended before the server answered. It may have been saved.";
+    default:
+      return error.reason ?? error.message;
+  }
+}
+
+let due = false;
+
+/** Once a frame is enough, however many changes come; hidden pages draw no frames. */
+function render() {
+  if (due) return;
+  due = true;
+  const draw = () => {
+    due = false;
+    view.render();
+  };
+  if (document.hidden) setTimeout(draw, 100);
+  else requestAnimationFrame(draw);
+}

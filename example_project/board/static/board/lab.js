@@ -1,0 +1,150 @@
+/** The network lab: buttons that break things, and a log that says in plain words what happened. */
+
+import { cut, halfOpen, network } from "./lab-socket.js";
+
+const byId = (id) => document.getElementById(id);
+const LAB_TITLE = "Lab card";
+const MAX_LINES = 100;
+const wide = matchMedia("(min-width: 1100px)");
+
+export class Lab {
+  #panel = byId("lab");
+  #log = byId("lab-log");
+  #away = null;
+
+  /** @param send {(payload: any) => void} @param model {import("./model.js").Model} */
+  constructor(client, { send, model }) {
+    this.client = client;
+    this.send = send;
+    this.model = model;
+    network.report = (text) => this.say(text);
+    byId("lab-toggle").addEventListener("click", () => this.#open(this.#panel.hidden));
+    byId("lab-close").addEventListener("click", () => this.#open(false));
+    this.#panel.addEventListener("click", (event) => {
+      const button = event.target.closest("[data-lab]");
+      if (button) this.#run(button.dataset.lab);
+    });
+    this.#panel.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") this.#open(false);
+    });
+    byId("repeat").addEventListener("change", ({ target }) => {
+      network.repeat = target.checked;
+      this.say(target.checked ? "Every frame from the server now comes twice" : "Frames come once again");
+    });
+    client.on("stateChange", ({ from, to }) => this.#changed(from, to));
+    client.on("change", (snapshot) => this.#watch(snapshot));
+    if (wide.matches) this.#open(true, { focus: false });
+  }
+
+  say(text) {
+    const line = document.createElement("li");
+    const time = document.createElement("time");
+    const now = new Date();
+    time.dateTime = now.toISOString();
+    time.textContent = now.toLocaleTimeString("en-GB");
+    line.append(time, ` ${text}`);
+    this.#log.prepend(line);
+    while (this.#log.children.length > MAX_LINES) this.#log.lastElementChild.remove();
+  }
+
+  /** Entries were applied; while we are coming back they count as caught up. */
+  applied(count) {
+    if (this.#away) this.#away.entries += count;
+  }
+
+  /** The server answered one of our messages. */
+  answered({ duplicate }) {
+    if (!this.#away) return;
+    this.#away.sent += 1;
+    if (duplicate) this.#away.known += 1;
+  }
+
+  #open(open, { focus = true } = {}) {
+    this.#panel.hidden = !open;
+    byId("lab-toggle").ariaExpanded = String(open);
+    document.body.toggleAttribute("data-lab-open", open);
+    if (focus) (open ? byId("lab-close") : byId("lab-toggle")).focus();
+  }
+
+  #run(experiment) {
+    const run = {
+      cut: () => {
+        const seconds = number("cut-seconds");
+        const sockets = cut(seconds);
+        this.say(`The line is cut for ${seconds} s${sockets ? "" : " (another tab of this browser holds the socket)"}`);
+        setTimeout(() => this.say("The line is whole again; the client will find out"), seconds * 1000);
+      },
+      "half-open": () => {
+        this.say(
+          halfOpen()
+            ? "Half-open: nothing gets through any more, and nobody was told"
+            : "There is no open socket in this tab to make half-open",
+        );
+      },
+      lose: () => {
+        network.lose = number("lose-count");
+        this.say(`The next ${network.lose} frame${network.lose > 1 ? "s" : ""} from the server will be lost`);
+      },
+      send: () => {
+        const batch = new Date().toLocaleTimeString("en-GB");
+        for (let n = 1; n <= 20; n += 1) this.send({ op: "create", column: "todo", title: `${LAB_TITLE} ${n} of ${batch}` });
+        this.say("20 cards handed to the client");
+      },
+      tidy: () => {
+        const cards = this.model.view().filter((card) => /^(Lab card|From somebody else) /.test(card.title) && !card.leaving);
+        for (const card of cards) this.send({ op: "delete", card: card.id ?? card.key });
+        this.say(`${cards.length} delete${cards.length === 1 ? "" : "s"} handed to the client`);
+      },
+      somebody: () => this.#post(this.#panel.dataset.somebodyUrl, "Somebody else made 3 changes on the server"),
+      drop: () => this.#post(this.#panel.dataset.dropUrl, "The server dropped every socket of this board"),
+    }[experiment];
+    run();
+  }
+
+  async #post(url, done) {
+    try {
+      const token = this.#panel.querySelector("[name=csrfmiddlewaretoken]").value;
+      const response = await fetch(url, { method: "POST", headers: { "X-CSRFToken": token } });
+      const problem = response.ok ? null : ((await response.json().catch(() => ({}))).reason ?? `HTTP ${response.status}`);
+      this.say(problem ? `The server refused: ${problem}` : done);
+    } catch {
+      this.say("The server can't be reached over HTTP either");
+    }
+  }
+
+  #changed(from, to) {
+    if (from === "CONNECTED") {
+      this.#away = { since: Date.now(), entries: 0, sent: 0, known: 0, live: false };
+      this.say("The connection is lost");
+    } else if (to === "CONNECTED") {
+      this.say(this.#away ? "Connected again" : "Connected");
+    } else if (to === "FAILED") {
+      this.say("The connection has failed for good");
+    }
+  }
+
+  #watch({ state, sync, waiting }) {
+    const away = this.#away;
+    if (!away || state !== "CONNECTED" || sync.kind !== "live") return;
+    if (!away.live) {
+      away.live = true;
+      const seconds = Math.round((Date.now() - away.since) / 1000);
+      this.say(`Live again after ${seconds} s: ${count(away.entries, "entry", "entries")} caught up`);
+    }
+    if (waiting > 0) return;
+    if (away.sent > 0) {
+      const known = away.known ? `; the server knew ${away.known} of them already and took none twice` : ", each once";
+      this.say(`${count(away.sent, "waiting message", "waiting messages")} arrived${known}`);
+    }
+    this.#away = null;
+  }
+}
+
+const count = (n, one, many) => `${n} ${n === 1 ? one : many}`;
+
+function number(id) {
+  const input = byId(id);
+  const value = Math.min(Math.max(Math.round(input.valueAsNumber) || 1, Number(input.min)), Number(input.max));
+  input.value = String(value);
+  return value;
+}

@@ -1,0 +1,53 @@
+/** The line that tells the truth: what the connection does, how fresh the board is, what still waits. */
+
+import { setText } from "./card-view.js";
+
+const byId = (id) => document.getElementById(id);
+const announcer = byId("announcer");
+let timer;
+
+/** Say something to screen readers, once things have calmed down. */
+export function announce(text) {
+  clearTimeout(timer);
+  timer = setTimeout(() => setText(announcer, text), 150);
+}
+
+export class Status {
+  #kind = "";
+  #retryAt = null;
+
+  /** @param client the connected client; @param stream the stream whose seq is shown */
+  constructor(client, stream, describe) {
+    this.client = client;
+    this.stream = stream;
+    this.describe = describe;
+    byId("retry").addEventListener("click", () => client.retry());
+    setInterval(() => this.#countdown(), 500);
+    client.on("change", (snapshot) => this.show(snapshot));
+  }
+
+  show(snapshot) {
+    const { sync, state, waiting } = snapshot;
+    const kind = sync.kind === "live" && waiting > 0 ? "waiting" : sync.kind;
+    byId("status").dataset.kind = kind;
+    byId("status").dataset.state = state;
+    document.body.dataset.kind = kind;
+    const text = this.describe(sync);
+    setText(byId("status-text"), text);
+    setText(byId("fact-state"), state.toLowerCase());
+    setText(byId("fact-seq"), String(snapshot.streams?.[this.stream]?.seq ?? "–"));
+    setText(byId("fact-waiting"), String(waiting));
+    byId("fact-waiting").toggleAttribute("data-some", waiting > 0);
+    this.#retryAt = state === "RECONNECTING" ? snapshot.retryAt : null;
+    byId("retry").hidden = state === "CONNECTED";
+    this.#countdown();
+    if (kind !== this.#kind) announce(text); // not every number: that would talk without end
+    this.#kind = kind;
+  }
+
+  #countdown() {
+    const left = this.#retryAt ? Math.ceil((this.#retryAt - Date.now()) / 1000) : 0;
+    byId("fact-retry-row").hidden = left <= 0;
+    if (left > 0) setText(byId("fact-retry"), `in ${left} s`);
+  }
+}

@@ -1,0 +1,14 @@
+from django.urls import path
+
+from . import views
+from .consumers import BoardConsumer
+
+app_name = "board"
+urlpatterns = [
+    path("", views.board_list, name="list"),
+    path("boards/<slug:slug>/", views.board_page, name="page"),
+    path("boards/<slug:slug>/drop/", views.drop_sockets, name="drop"),
+    path("boards/<slug:slug>/somebody-else/", views.somebody_else, name="somebody-else"),
+    path("api/boards/<slug:slug>/", views.board_state, name="state"),
+]
+websocket_urlpatterns = [path("ws/board/", BoardConsumer.as_asgi())]
