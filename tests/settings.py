@@ -1,11 +1,11 @@
-"""Django settings of the tests: SQLite in a folder of this process, or what DATABASE_URL names.
+"""Django settings of the tests: SQLite in a file of this process, or what DATABASE_URL names.
 
 CHANNELS_REDIS_URL puts the channel layer on Redis: several server processes need a common one.
 """
 
 import atexit
 import os
-import shutil
+import secrets
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -38,13 +38,14 @@ def database(url: str) -> dict[str, Any]:
     }
 
 
-def new_folder() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="reconnect-channels-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+def new_file() -> Path:
+    """A name nobody else has; nothing is made on disk, since mypy reads these settings too."""
+    file = Path(tempfile.gettempdir(), f"reconnect-channels-{secrets.token_hex(8)}.sqlite3")
+    atexit.register(lambda: [left.unlink(missing_ok=True) for left in file.parent.glob(f"{file.name}*")])
+    return file
 
 
-DATABASES = {"default": database(os.environ.get("DATABASE_URL") or f"sqlite:///{new_folder()}/db.sqlite3")}
+DATABASES = {"default": database(os.environ.get("DATABASE_URL") or f"sqlite:///{new_file()}")}
 
 if redis_url := os.environ.get("CHANNELS_REDIS_URL"):
     CHANNEL_LAYERS: dict[str, Any] = {
