@@ -41,7 +41,12 @@ def database(url: str) -> dict[str, Any]:
 def new_file() -> Path:
     """A name nobody else has; nothing is made on disk, since mypy reads these settings too."""
     file = Path(tempfile.gettempdir(), f"reconnect-channels-{secrets.token_hex(8)}.sqlite3")
-    atexit.register(lambda: [left.unlink(missing_ok=True) for left in file.parent.glob(f"{file.name}*")])
+
+    @atexit.register
+    def remove() -> None:
+        for left in file.parent.glob(f"{file.name}*"):
+            left.unlink(missing_ok=True)
+
     return file
 
 
