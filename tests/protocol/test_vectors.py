@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
+
 from reconnect_channels.protocol import codec, frames
 from reconnect_channels.protocol.codes import reconnects
 from reconnect_channels.protocol.position import MODULUS, advance, before, fold, parse
