@@ -187,12 +187,13 @@ def test_the_size_of_a_payload_is_counted_in_bytes():
 # -- text that is no JSON ------------------------------------------------------------------------------
 
 NOT_JSON = [
-    "", " ", "hello", "{", "}", "[1,]", '{"a":1,}', "{'a':1}", "{a:1}", "[1] x", "{}{}", "/**/{}", "{}//", "\ufeff{}",
-    "nul", "True", "undefined", "NaN", "-NaN", "Infinity", "-Infinity", "1e400", "-1e400", "01", "+1", "1.", ".5",
-    "0x10", "1_000", '"\\x41"', '"\\u12"', '"\t"', '"\n"', '"open', '"\\', "\0", "[1,\0]", "7" * 5000, '{"a"}', '{1:2}',
-    "[" * 100_000, "[" * 60_000 + "]" * 60_000, '{"a":' * 3_000 + "1" + "}" * 3_000, "\ud800", '"\ud800"', '"a\udc00"',
-    b"", b"\xff", b'"\xff"', b'"\xc0\x80"', b'"\xed\xa0\x80"', b'"\xf4\x90\x80\x80"', b'"\xe2\x82"', b"\xef\xbb\xbf{}",
-    '{"a":1}'.encode("utf-16"), '{"a":1}'.encode("utf-32"),
+    "", " ", "hello", "{", "}", "[1,]", '{"a":1,}', "{'a':1}", "{a:1}", "[1] x", "{}{}", "/**/{}", "{}//",
+    "\ufeff{}", "nul", "True", "undefined", "NaN", "-NaN", "Infinity", "-Infinity", "1e400", "-1e400", "01",
+    "+1", "1.", ".5", "0x10", "1_000", '"\\x41"', '"\\u12"', '"\t"', '"\n"', '"open', '"\\', "\0", "[1,\0]",
+    "7" * 5000, '{"a"}', "{1:2}", "[" * 100_000, "[" * 60_000 + "]" * 60_000,
+    '{"a":' * 3_000 + "1" + "}" * 3_000, "\ud800", '"\ud800"', '"a\udc00"',
+    b"", b"\xff", b'"\xff"', b'"\xc0\x80"', b'"\xed\xa0\x80"', b'"\xf4\x90\x80\x80"', b'"\xe2\x82"',
+    b"\xef\xbb\xbf{}", '{"a":1}'.encode("utf-16"), '{"a":1}'.encode("utf-32"),
 ]  # fmt: skip
 
 
@@ -201,35 +202,30 @@ def test_what_is_not_json_is_refused(text):
     assert refused(decode, text).reason == "JSON"
 
 
-@pytest.mark.parametrize("text", [t for t in NOT_JSON if t], ids=lambda text: ascii(text)[:30])
-def test_what_is_not_json_is_refused_inside_too(text):
-    """In the middle of something else."""
-    if isinstance(text, bytes):
-        refused(decode, b'{"a":[' + text + b"]}x")
-    else:
-        refused(decode, f'{{"a":[{text}]}}x')
+def survives(text: str | bytes) -> None:
+    value = reason = None
+    try:
+        value = decode(text)
+    except CodecError as error:
+        reason = error.reason
+    assert reason in (None, "JSON")
+    check(value)
 
 
 @given(st.text() | st.binary())
 def test_any_text_or_bytes_decode_or_are_refused(text):
-    try:
-        check(decode(text))
-    except CodecError as error:
-        assert error.reason == "JSON"
+    survives(text)
 
 
 pieces = st.sampled_from(
-    ["{", "}", "[", "]", ",", ":", '"', "\\", "\\u", "d800", "0000", "null", "true", "1", "-", ".", "e", "e400", " ",
-     "\0", "\ud800", "NaN", '"__proto__"', '"a"', '{"a":', "9007199254740993", "\U0001f600"]
+    ["{", "}", "[", "]", ",", ":", '"', "\\", "\\u", "d800", "0000", "null", "true", "1", "-", ".", "e",
+     "e400", " ", "\0", "\ud800", "NaN", '"__proto__"', '"a"', '{"a":', "9007199254740993", "\U0001f600"]
 )  # fmt: skip
 
 
 @given(st.lists(pieces, max_size=20).map("".join))
 def test_any_sequence_of_the_pieces_of_json_decodes_or_is_refused(text):
-    try:
-        check(decode(text))
-    except CodecError as error:
-        assert error.reason == "JSON"
+    survives(text)
 
 
 # -- what applications publish -------------------------------------------------------------------------
@@ -276,11 +272,13 @@ def test_strings_marked_as_safe_travel_as_text():
     assert encode_payload({Marked("key"): [Marked("<b>")]}) == '{"key":["<b>"]}'
 
 
-def test_strings_of_a_subclass_travel_as_text_or_are_refused():
+def test_strings_of_a_subclass_travel_as_text_or_are_refused_by_name():
+    reason = None
     try:
         assert encode_payload({"a": Plain("x")}) == '{"a":"x"}'
     except CodecError as error:
-        assert "Plain" in str(error)
+        reason = str(error)
+    assert reason is None or "Plain" in reason
 
 
 def test_lazy_translations_travel_as_text():
