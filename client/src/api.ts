@@ -1,0 +1,48 @@
+import { calculateBackoff } from "./backoff.ts";
+import { Client } from "./client.ts";
+import {
+  ClosedError,
+  FrameError,
+  OutcomeUnknown,
+  PayloadError,
+  QueueOverflowError,
+  Rejected,
+  StateTransitionError,
+} from "./errors.ts";
+import type { Options } from "./options.ts";
+import { uuid4 } from "./random.ts";
+import { describe } from "./sync.ts";
+
+/** The clients of this page that are not closed: for inspectors and bindings. */
+const clients = new Set<Client>();
+
+/**
+ * Connects to a consumer and keeps connected.
+ *
+ * @param url absolute, or relative to the page ("/ws/board/1/")
+ * @throws TypeError for a URL that can't be used, RangeError for impossible backoff bounds
+ */
+function connect(url: string | URL, options?: Options): Client {
+  const client = new Client(url, options);
+  if (!client.signal.aborted) {
+    clients.add(client);
+    client.signal.addEventListener("abort", () => clients.delete(client));
+  }
+  return client;
+}
+
+/** All that is public. One object for a page, however many copies of this file it loads. */
+export const api = {
+  connect,
+  clients: clients as ReadonlySet<Client>,
+  describe,
+  calculateBackoff,
+  uuid4,
+  StateTransitionError,
+  QueueOverflowError,
+  OutcomeUnknown,
+  Rejected,
+  ClosedError,
+  PayloadError,
+  FrameError,
+};
