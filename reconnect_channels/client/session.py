@@ -99,7 +99,7 @@ class Session:
         self.client_id = client_id or str(uuid4())
         self.identity: str | None = None
         self.node = ""
-        self.outbox = outbox or Outbox()
+        self.outbox = Outbox() if outbox is None else outbox
         self.clock = LamportClock()
         self.limits = Limits()
         self.trackers: dict[str, Tracker] = {}
@@ -281,7 +281,7 @@ class Session:
         if outcome is Not.NEW:
             self.metrics["repeats"] += 1
             return []
-        if outcome is Not.CONTINUOUS:
+        if isinstance(outcome, Not):
             return self._heal(tracker, now)
         if isinstance(outcome, int):
             return [Transmit(encode({"type": "ACK", "streams": {}, "parts": {tracker.name: outcome}}))]
@@ -397,7 +397,7 @@ class Session:
 
     def flush(self, now: float) -> list[Action]:
         """Transmits what may go."""
-        if not self.welcomed or not self.outbox:
+        if not self.welcomed or not len(self.outbox):
             return []
         due = self.outbox.due(now, self._ready_at, self.clock.tick)
         for message in due:

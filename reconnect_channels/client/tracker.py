@@ -65,6 +65,7 @@ class Not(Enum):
 
     NEW = auto()  # a repeat
     CONTINUOUS = auto()  # a hole, another epoch, a wrong sum: ask again from the position
+    WHOLE = auto()  # a part of a snapshot that continues nothing: ask again
 
 
 @dataclass(slots=True)
@@ -142,7 +143,7 @@ class Tracker:
         here = self.position
         if here is None or frame.epoch != here.epoch or frame.after > here.seq:
             return Not.CONTINUOUS
-        if frame.to < here.seq:
+        if frame.to <= here.seq and frame.after < here.seq:
             return Not.NEW
         fresh = frame.payload[here.seq - frame.after :]
         if len(frame.payload) != frame.to - frame.after:
@@ -163,8 +164,6 @@ class Tracker:
             self.live_since = now
         if fresh:
             self.heals = 0
-        elif not frame.complete:
-            return Not.NEW
         self.unverified = False
         self.position = Position(here.epoch, seq, checksum)
         return self._hand_over(Entries(self.name, here.epoch, fresh, frame.complete), size)
@@ -187,7 +186,7 @@ class Tracker:
                 frame.part,
             ):
                 self._parts = None
-                return Not.CONTINUOUS
+                return Not.WHOLE
             collected.chunks.append(frame.chunk)
             if frame.part < frame.parts:
                 return frame.part
@@ -195,7 +194,7 @@ class Tracker:
             try:
                 state = msgspec.json.decode("".join(collected.chunks))
             except (msgspec.MsgspecError, UnicodeError):
-                return Not.CONTINUOUS
+                return Not.WHOLE
         self.position = position
         self.heals = 0
         self.broken = False
