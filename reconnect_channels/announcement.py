@@ -69,6 +69,7 @@ class Announcer:
     def __init__(self) -> None:
         self._backlog: deque[Sequence[Entry]] = deque(maxlen=BACKLOG)
         self._sending = False
+        self._task: asyncio.Task[None] | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="reconnect-announcer", daemon=True)
         self._thread.start()
@@ -89,7 +90,7 @@ class Announcer:
     async def _drain(self) -> None:
         try:
             while self._backlog:
-                layer = get_channel_layer(settings().CHANNEL_LAYER)
+                layer: Any = get_channel_layer(settings().CHANNEL_LAYER)
                 entries = self._backlog.popleft()
                 try:
                     await layer.group_send(group_name(entries[0].stream), layer_message(entries))
@@ -104,9 +105,9 @@ class Announcer:
         """Ends the thread after what is queued was sent."""
 
         async def finish() -> None:
-            while self._backlog or self._sending:
-                await asyncio.sleep(0.01)
-            layer = get_channel_layer(settings().CHANNEL_LAYER)
+            if self._task is not None:
+                await self._task
+            layer: Any = get_channel_layer(settings().CHANNEL_LAYER)
             if hasattr(layer, "close_pools"):
                 await layer.close_pools()
             self._loop.stop()

@@ -37,7 +37,7 @@ def check_layer(**_: Any) -> list[CheckMessage]:
         return [
             Warning(
                 f"CHANNEL_LAYERS has no {alias!r}: other processes learn of entries by the head check only.",
-                hint="Fine for one process; with several, configure channels_redis.pubsub.RedisPubSubChannelLayer.",
+                hint="Fine for one process; with several, use channels_redis.pubsub.RedisPubSubChannelLayer.",
                 id="reconnect_channels.W001",
             )
         ]
@@ -69,8 +69,8 @@ def check_sqlite(databases: Any = None, **_: Any) -> list[CheckMessage]:
         if connections[alias].vendor == "sqlite" and options.get("transaction_mode") != "IMMEDIATE":
             found.append(
                 Warning(
-                    f"Database {alias!r} is SQLite without IMMEDIATE transactions: a transaction that reads and "
-                    "then writes fails at once when another one writes.",
+                    f"Database {alias!r} is SQLite without IMMEDIATE transactions: one that reads and then "
+                    "writes fails at once when another one writes.",
                     hint='OPTIONS = {"transaction_mode": "IMMEDIATE", "timeout": 5, '
                     '"init_command": "PRAGMA journal_mode=WAL;"}',
                     id="reconnect_channels.W002",

@@ -24,7 +24,7 @@ class _Reconnecting:
     """What both mixins share: one connection between the server and the consumer."""
 
     stream_prefix: ClassVar[str]
-    scope: dict[str, Any]
+    scope: Any
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

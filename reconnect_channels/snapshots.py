@@ -37,7 +37,7 @@ class Snapshot(NamedTuple):
 @contextmanager
 def read_transaction(alias: str) -> Iterator[None]:
     """One transaction that sees one state of the database from its first read to its last."""
-    connection = connections[alias]
+    connection: Any = connections[alias]
     if connection.vendor == "sqlite":
         # A reader needs no write lock: IMMEDIATE would queue it behind the writers.
         mode = getattr(connection, "transaction_mode", None)

@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from typing import Any, Self
 
 from . import announcement, publication, workers
@@ -31,7 +32,7 @@ from .live.hub import close_hub, get_hub
 from .protocol.entry import Entry
 from .protocol.frames import SUBPROTOCOL
 
-__all__ = ["Socket", "StreamCommunicator", "captured_entries", "closed_hub", "close_hub", "get_hub", "stop"]
+__all__ = ["Socket", "StreamCommunicator", "captured_entries", "close_hub", "closed_hub", "get_hub", "stop"]
 
 Event = dict[str, Any]
 ABNORMAL = 1006
@@ -214,7 +215,7 @@ class StreamCommunicator:
         self.states: dict[str, Any] = {}
         self.applied: dict[str, list[Any]] = {}
         self.outcomes: dict[str, Answer | ClientError] = {}
-        self._make = lambda: Socket(application, path, headers=headers, scope=scope)
+        self._make = partial(Socket, application, path, headers=headers, scope=scope)
         self._changed = asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
 
@@ -245,7 +246,7 @@ class StreamCommunicator:
     async def _run(self, socket: Socket) -> None:
         read = 0
         while socket.closed is None:
-            await socket.until(lambda: len(socket.sent) > read or socket.closed, timeout=3600)
+            await socket.until(lambda seen=read: len(socket.sent) > seen or socket.closed, timeout=3600)  # type: ignore[misc]
             while read < len(socket.sent):
                 text = socket.sent[read].get("text")
                 read += 1

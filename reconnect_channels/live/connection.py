@@ -6,25 +6,23 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from .. import drift, workers
 from ..access import Access
 from ..conf import settings
-from ..log.base import Mismatch
 from ..protocol import exchange, frames
 from ..protocol.codes import Close, Reason, Resync
-from ..protocol.entry import delta
 from ..protocol.exchange import Exchange, Limits
 from ..protocol.position import Position
-from ..protocol.recovery import Answer, Decision, Head, decide, needs_checksum
+from ..protocol.recovery import Answer, Decision, decide, needs_checksum
 from ..protocol.subscription import State, Subscription
 from ..publication import node_clock
 from .delivery import Delivery
-from .feed import Batch, Feed
 from .hub import NODE, get_hub
 from .sending import Send, Sender
+from .tap import UNREADABLE, StreamTap
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +30,7 @@ Event = dict[str, Any]
 Receive = Callable[[], Awaitable[Event]]
 
 TICK = 5.0  # seconds between looks at the clock
-TAIL = 100  # entries that a newcomer gets where there is no snapshot hook and the log was trimmed
-PART = 256 * 1024
+RETRY_MS = (500, 3_000)
 VERIFIED = 10.0  # seconds that a compared head counts as verified
 
 
@@ -47,42 +44,6 @@ def _limits() -> Limits:
         heartbeat=current.HEARTBEAT,
         dead_after=current.DEAD_AFTER,
     )
-
-
-class StreamTap:
-    """A stream on this connection: live, or catching up page by page."""
-
-    def __init__(self, connection: Connection, subscription: Subscription) -> None:
-        self.connection = connection
-        self.subscription = subscription
-        self.feed: Feed = connection.hub.join(subscription.name, self)
-        self.task: asyncio.Task[None] | None = None
-        self.room = asyncio.Event()
-        self.restarts: tuple[Resync, Position | None] | None = None
-
-    def push(self, batch: Batch) -> None:
-        subscription, sender = self.subscription, self.connection.sender
-        sent = subscription.sent
-        assert sent is not None
-        if sent.seq == batch.after.seq and batch.size and sender.idle and subscription.has_room:
-            subscription.took(batch.to, batch.size)
-            sender.push(batch.event)
-        elif sent.seq < batch.to.seq:
-            self.feed.live.pop(self, None)
-            subscription.state = State.CATCHING_UP
-            self.connection.go_on(self)
-
-    def resync(self, reason: Resync) -> None:
-        if self.subscription.state in (State.LIVE, State.CATCHING_UP):
-            self.feed.live.pop(self, None)
-            self.subscription.state = State.CATCHING_UP
-            self.connection.start_over(self, reason)
-
-    def leave(self) -> None:
-        """Synchronous: safe under cancellation."""
-        if self.task is not None:
-            self.task.cancel()
-        self.connection.hub.leave(self.feed, self)
 
 
 class Connection:
@@ -168,7 +129,7 @@ class Connection:
 
     def spawn(self, work: Awaitable[Any]) -> asyncio.Task[Any]:
         """A task that ends with the connection."""
-        task: asyncio.Task[Any] = asyncio.ensure_future(work)  # type: ignore[assignment]
+        task: asyncio.Task[Any] = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
@@ -273,12 +234,11 @@ class Connection:
         except Exception:
             logger.exception("can_subscribe failed")
             self._answer_ref(action.ref)
-            self._end(asked, action, 503, Reason.UNAVAILABLE, "the rights couldn't be read", retry=True)
+            self.refuse(action.subscriptions, 503, Reason.UNAVAILABLE, "the rights couldn't be read")
             return
         self._answer_ref(action.ref)
-        self._end(
-            [name for name in asked if name not in allowed], action, 403, Reason.FORBIDDEN, "no such stream"
-        )
+        denied = [s for s in action.subscriptions if s.name not in allowed]
+        self.refuse(denied, 403, Reason.FORBIDDEN, "no such stream")
         taps = [tap for s in action.subscriptions if (tap := self._taps.get(s)) is not None]
         for tap in taps:
             tap.subscription.state = State.CATCHING_UP
@@ -288,25 +248,16 @@ class Connection:
         if ref is not None:
             self.write(frames.subscribed(ref))
 
-    def _end(
-        self,
-        names: list[str],
-        action: exchange.Join,
-        code: int,
-        reason: Reason,
-        detail: str,
-        *,
-        retry: bool = False,
-    ) -> None:
-        """Ends subscriptions that can't be served, and says which and why."""
-        current = {s.name: s for s in action.subscriptions if s.state is not State.ENDED}
-        ended = [name for name in names if name in current]
+    def refuse(self, subscriptions: Iterable[Subscription], code: int, reason: Reason, detail: str) -> None:
+        """Ends subscriptions that can't be served, and says which and why; 503 = ask again later."""
+        ended = [s for s in subscriptions if s.state is not State.ENDED]
         if not ended:
             return
-        for name in ended:
-            self._leave(self.exchange.end(name))
-        after = random.randint(500, 3_000) if retry else None
-        self.write(frames.error(code, reason, detail, ref=action.ref, streams=ended, retry_after_ms=after))
+        for subscription in ended:
+            self._leave(self.exchange.end(subscription.name))
+        after = random.randint(*RETRY_MS) if code == 503 else None  # spreads a herd
+        names = [subscription.name for subscription in ended]
+        self.write(frames.error(code, reason, detail, ref=ended[0].ref, streams=names, retry_after_ms=after))
 
     async def _recover(self, taps: list[StreamTap], action: exchange.Join) -> None:
         """Judges all positions of one HELLO or SUBSCRIBE together, so that all offenders are named."""
@@ -319,16 +270,16 @@ class Connection:
                 if isinstance(result, asyncio.CancelledError):
                     raise result
                 logger.warning("The head of %s couldn't be read", tap.subscription.name, exc_info=result)
-                unavailable.append(tap.subscription.name)
+                unavailable.append(tap.subscription)
             elif result.answer is Answer.INVALID:
                 invalid.append(tap.subscription.name)
         if invalid:
             self.perform(self.exchange.invalid_seq(invalid, action.ref))
             return
-        self._end(unavailable, action, 503, Reason.UNAVAILABLE, "the log couldn't be read", retry=True)
+        self.refuse(unavailable, 503, Reason.UNAVAILABLE, UNREADABLE)
         for tap, result in zip(taps, judged, strict=True):
             if not isinstance(result, BaseException) and tap.subscription.state is State.CATCHING_UP:
-                self._begin(tap, result, action.claims[tap.subscription.name])
+                tap.begin(result, action.claims[tap.subscription.name])
 
     async def _judge(self, tap: StreamTap, claim: Position | None) -> Decision:
         feed = tap.feed
@@ -351,127 +302,6 @@ class Connection:
             self.hub.spawn(
                 workers.run(drift.report, stream, self.access.identity, client_id, position, checksum)
             )
-
-    # -- serving a stream --------------------------------------------------------------------------
-
-    def _begin(self, tap: StreamTap, decision: Decision, claim: Position | None) -> None:
-        if decision.answer is Answer.DELTA and claim is not None:
-            tap.subscription.start(claim, self.loop.time())
-            self.go_on(tap)
-        else:
-            self.start_over(tap, decision.reason or Resync.NEW)
-
-    def go_on(self, tap: StreamTap) -> None:
-        """Serves what follows the sent position, from the ring or the log, until live."""
-        if tap.task is None or tap.task.done():
-            tap.task = self.spawn(self._serve(tap, None))
-
-    def start_over(self, tap: StreamTap, reason: Resync) -> None:
-        """Answers with a snapshot, then goes on from its position."""
-        if tap.task is not None:
-            tap.task.cancel()
-        tap.task = self.spawn(self._serve(tap, reason))
-
-    async def _serve(self, tap: StreamTap, reason: Resync | None) -> None:
-        subscription = tap.subscription
-        try:
-            while True:
-                try:
-                    if reason is not None and not await self._send_snapshot(tap, reason):
-                        return
-                    await self._catch_up(tap)
-                    return
-                except Mismatch as mismatch:
-                    self.hub.forget_snapshot(tap.feed)
-                    reason = mismatch.reason
-                    if reason is Resync.EPOCH and subscription.sent is not None:
-                        reason = tap.feed.retired.get(subscription.sent.epoch, Resync.EPOCH)
-        except Exception:
-            logger.warning("Stream %s couldn't be served", subscription.name, exc_info=True)
-            action = exchange.Join(subscription.ref, [subscription], {})
-            self._end(
-                [subscription.name], action, 503, Reason.UNAVAILABLE, "the log couldn't be read", retry=True
-            )
-
-    async def _catch_up(self, tap: StreamTap) -> None:
-        """Pages until the sent position is the hub's; then, without a pause, live."""
-        subscription, feed = tap.subscription, tap.feed
-        said_complete = False
-        while True:
-            if not await self.sender.wait():
-                return
-            sent = subscription.sent
-            assert sent is not None
-            if sent == feed.position:
-                if not said_complete:  # "you are current"
-                    self.write(delta(subscription.name, sent, sent, [], True))
-                subscription.state = State.LIVE
-                feed.live[tap] = None
-                return
-            if not subscription.has_credit:
-                await self._wait_for_room(tap, lambda: subscription.has_credit)
-                continue
-            page = await self.hub.page(feed, sent)
-            if not await self.sender.wait():
-                return
-            if not page.wires:
-                if page.to != feed.position:  # the hub is behind or elsewhere: compare, then look again
-                    await self.hub.head(feed.name)
-                continue
-            text = delta(subscription.name, page.after, page.to, page.wires, page.complete)
-            subscription.took(page.to, len(text))
-            said_complete = page.complete
-            self.sender.push({"type": "websocket.send", "text": text})
-
-    async def _wait_for_room(self, tap: StreamTap, enough: Callable[[], bool]) -> None:
-        subscription = tap.subscription
-        subscription.waiting = True
-        try:
-            while not enough():
-                tap.room.clear()
-                await tap.room.wait()
-        finally:
-            subscription.waiting = False
-
-    async def _send_snapshot(self, tap: StreamTap, reason: Resync) -> bool:
-        """SYNC_SNAPSHOT, in parts where it is large; False when the stream was ended instead."""
-        subscription, feed = tap.subscription, tap.feed
-        head = await self.hub.head(feed.name)
-        exact = partial = False
-        if self.access.has_snapshot:
-            snapshot = await self.hub.snapshot(type(self.consumer), feed, head)
-            position, text, exact = snapshot
-        else:
-            text, exact = "null", True
-            position = Position(head.epoch, head.floor - 1, head.floor_checksum)
-            if head.floor > 1:
-                partial = True
-                position = await self._tail(feed, head)
-        if len(text) > settings().MAX_SNAPSHOT:
-            action = exchange.Join(subscription.ref, [subscription], {})
-            self._end([subscription.name], action, 413, Reason.SNAPSHOT_SIZE, "the snapshot is too large")
-            return False
-        if not await self.sender.wait():
-            return False
-        subscription.start(position, self.loop.time())
-        name = subscription.name
-        if len(text) <= PART:
-            self.write(frames.snapshot(name, position, reason, text, exact=exact, partial=partial))
-            return True
-        chunks = [text[start : start + PART] for start in range(0, len(text), PART)]
-        for part, chunk in enumerate(chunks, 1):
-            self.write(frames.snapshot_part(name, position, reason, chunk, part, len(chunks), exact=exact))
-            if part < len(chunks):
-                await self._wait_for_room(tap, lambda part=part: subscription.part_acked >= part)
-        return True
-
-    async def _tail(self, feed: Feed, head: Head) -> Position:
-        seq = max(head.floor - 1, head.seq - TAIL)
-        if seq > head.floor - 1:
-            checksum = await self.hub.checksum_at(feed, Position(head.epoch, seq, 0))
-            if checksum is not None:
-                return Position(head.epoch, seq, checksum)
-        return Position(head.epoch, head.floor - 1, head.floor_checksum)
 
 
 async def serve(

@@ -65,7 +65,7 @@ class Hub:
         self.loop = loop
         self.feeds: dict[str, Feed] = {}
         self.holes = 0  # healed from the log
-        self._layer = get_channel_layer(alias)
+        self._layer: Any = get_channel_layer(alias)
         self._channel: str | None = None
         self._opened = asyncio.Event()
         self._wanted: dict[str, asyncio.Future[Head]] = {}
@@ -79,7 +79,7 @@ class Hub:
 
     def spawn(self, work: Awaitable[Any]) -> asyncio.Task[Any]:
         """A task that the hub keeps until it ends, and ends with itself."""
-        task: asyncio.Task[Any] = asyncio.ensure_future(work)  # type: ignore[assignment]
+        task: asyncio.Task[Any] = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task
@@ -125,7 +125,7 @@ class Hub:
             self._stop()
 
     async def _group(self, name: str) -> None:
-        """Joins the stream's group; resumes wait for it, but not long: head checks find what it would bring."""
+        """Joins the stream's group. Resumes wait for it, but not long: head checks find what it brings."""
         if self._layer is None:
             return
         try:

@@ -54,7 +54,8 @@ def _start_by_hand(coroutine: Any) -> asyncio.Task[None] | None:
 
 
 def _start_eagerly(coroutine: Any) -> asyncio.Task[None] | None:
-    task: asyncio.Task[None] = asyncio.Task(coroutine, eager_start=True)  # type: ignore[call-arg, unused-ignore]
+    loop = asyncio.get_running_loop()
+    task: asyncio.Task[None] = asyncio.Task(coroutine, loop=loop, eager_start=True)  # type: ignore[call-arg]
     return None if task.done() and not task.cancelled() and task.exception() is None else task
 
 

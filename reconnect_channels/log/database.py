@@ -90,7 +90,8 @@ class DatabaseLog(SequenceLog):
             values = ", ".join(["(%s, %s, %s, %s, %s, %s, %s, %s)"] * len(chunk))
             with connections[using].cursor() as cursor:
                 cursor.execute(
-                    f"INSERT INTO {ENTRY} (stream_id, seq, uid, checksum, clock, key, text, created) VALUES {values}",
+                    f"INSERT INTO {ENTRY} (stream_id, seq, uid, checksum, clock, key, text, created) "
+                    f"VALUES {values}",
                     [
                         value
                         for e in chunk

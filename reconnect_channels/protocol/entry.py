@@ -48,5 +48,6 @@ def delta(stream: str, after: Position, to: Position, wires: list[str], complete
     """The SYNC_DELTA frame that leads from one position to another; live traffic is the same frame."""
     return (
         f'{{"type":"SYNC_DELTA","stream":"{stream}","epoch":"{to.epoch}","from":{after.seq},"to":{to.seq},'
-        f'"checksum":{to.checksum},"complete":{"true" if complete else "false"},"payload":[{",".join(wires)}]}}'
+        f'"checksum":{to.checksum},"complete":{"true" if complete else "false"},'
+        f'"payload":[{",".join(wires)}]}}'
     )
