@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -115,11 +116,15 @@ class Access:
             if hasattr(self.consumer, "allowed_streams"):
                 allowed |= set(await workers.call(self.consumer.allowed_streams, rest)) & set(rest)
             else:
-                for name in rest:
-                    if await workers.call(self.consumer.can_subscribe, name):
-                        allowed.add(name)
+                allowed |= await self._ask_each(rest)
         self._granted |= allowed
         return allowed
+
+    async def _ask_each(self, names: list[str]) -> set[str]:
+        hook = self.consumer.can_subscribe
+        if inspect.iscoroutinefunction(hook):
+            return {name for name in names if await hook(name)}
+        return await workers.run(lambda: {name for name in names if hook(name)})  # type: ignore[no-any-return]
 
     async def may_send(self, message: Message) -> bool:
         """Whether the message may be sent; without `can_send`, whoever may read may send."""

@@ -61,6 +61,8 @@ class Connection:
         self.access = Access(consumer, scope)
         self.delivery = Delivery(self)
         self.session = secrets.token_hex(8)
+        self._asking = asyncio.Lock()
+        self.welcomed = asyncio.Event()  # nothing is joined or delivered before it is known who asks
         self._receive = receive
         self._taps: dict[Subscription, StreamTap] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -119,6 +121,7 @@ class Connection:
         self.sender.end()
 
     def _gone(self) -> None:
+        self.welcomed.set()  # nobody waits for it in vain
         if self._timer is not None:
             self._timer.cancel()
         for tap in self._taps.values():
@@ -208,6 +211,7 @@ class Connection:
 
     async def _greet(self, hello: frames.Hello, claims: Mapping[str, Position | None]) -> None:
         await self.access.identify(hello.identity)
+        await asyncio.shield(self.hub.clock_known)
         own = await self.access.own_streams()
         limits = self.exchange.limits
         self.write(
@@ -221,32 +225,32 @@ class Connection:
                 identity=self.access.issued,
             )
         )
-        action, _ = self.exchange.join(None, {**dict.fromkeys(own), **claims}, self.loop.time())
-        await self._join(action)
+        self.welcomed.set()
+        action, replaced = self.exchange.join(None, {**dict.fromkeys(own), **claims}, self.loop.time())
+        self.perform([exchange.Leave(replaced), action])
 
     async def _join(self, action: exchange.Join) -> None:
         """Asks for the rights, answers SUBSCRIBED, then recovers each stream (design 10.5)."""
-        asked = [subscription.name for subscription in action.subscriptions]
-        for subscription in action.subscriptions:
-            self._taps[subscription] = StreamTap(self, subscription)  # pending before the question
-        try:
-            allowed = await self.access.allowed(asked)
-        except Exception:
-            logger.exception("can_subscribe failed")
-            self._answer_ref(action.ref)
-            self.refuse(action.subscriptions, 503, Reason.UNAVAILABLE, "the rights couldn't be read")
+        await self.welcomed.wait()
+        async with self._asking:  # answered in order
+            current = [s for s in action.subscriptions if s.state is not State.ENDED]
+            for subscription in current:
+                self._taps[subscription] = StreamTap(self, subscription)  # pending before the question
+            try:
+                allowed = await self.access.allowed([subscription.name for subscription in current])
+            except Exception:
+                logger.exception("can_subscribe failed")
+                allowed = None
+            if action.ref is not None:
+                self.write(frames.subscribed(action.ref))
+        if allowed is None:
+            self.refuse(current, 503, Reason.UNAVAILABLE, "the rights couldn't be read")
             return
-        self._answer_ref(action.ref)
-        denied = [s for s in action.subscriptions if s.name not in allowed]
-        self.refuse(denied, 403, Reason.FORBIDDEN, "no such stream")
-        taps = [tap for s in action.subscriptions if (tap := self._taps.get(s)) is not None]
+        self.refuse([s for s in current if s.name not in allowed], 403, Reason.FORBIDDEN, "no such stream")
+        taps = [tap for s in current if (tap := self._taps.get(s)) is not None]
         for tap in taps:
             tap.subscription.state = State.CATCHING_UP
         await self._recover(taps, action)
-
-    def _answer_ref(self, ref: int | None) -> None:
-        if ref is not None:
-            self.write(frames.subscribed(ref))
 
     def refuse(self, subscriptions: Iterable[Subscription], code: int, reason: Reason, detail: str) -> None:
         """Ends subscriptions that can't be served, and says which and why; 503 = ask again later."""

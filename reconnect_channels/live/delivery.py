@@ -65,6 +65,9 @@ class Delivery:
 
     async def _process(self, message: Message) -> Outcome:
         connection = self._connection
+        await connection.welcomed.wait()
+        if connection.sender.gone:
+            return base.UNAVAILABLE
         if not await connection.access.may_send(message):
             return base.FORBIDDEN
         handler = connection.consumer.receive_message

@@ -20,7 +20,7 @@ from channels.layers import get_channel_layer
 
 from .. import announcement, snapshots, workers
 from ..conf import settings
-from ..log import log_for
+from ..log import all_logs, log_for
 from ..log.base import Mismatch, Run
 from ..protocol.codes import Resync
 from ..protocol.entry import Entry
@@ -76,6 +76,7 @@ class Hub:
         self._services: list[asyncio.Task[None]] = []
         self._suspects: set[str] = set()
         self._suspicion: asyncio.TimerHandle | None = None
+        self.clock_known = self.spawn(self._learn_clock())
 
     def spawn(self, work: Awaitable[Any]) -> asyncio.Task[Any]:
         """A task that the hub keeps until it ends, and ends with itself."""
@@ -88,6 +89,12 @@ class Hub:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             logger.debug("A task of the hub failed", exc_info=task.exception())
+
+    async def _learn_clock(self) -> None:
+        """A new process must not call the clock of a client that comes from an older one implausible."""
+        for log in all_logs():
+            with suppress(Exception):
+                node_clock.observe(await workers.run(log.clock))
 
     # -- feeds -------------------------------------------------------------------------------------
 
@@ -236,7 +243,7 @@ class Hub:
         names, self._suspects = self._suspects, set()
         for name in names:
             if name in self.feeds:
-                self.head(name).add_done_callback(lambda done: done.cancelled() or done.exception())
+                self._next_head(name)
 
     # -- write: announcements ----------------------------------------------------------------------
 
@@ -302,12 +309,15 @@ class Hub:
 
     # -- read: heads, pages, snapshots -------------------------------------------------------------
 
-    def head(self, name: str) -> asyncio.Future[Head]:
+    async def head(self, name: str) -> Head:
         """The head of a stream, read from the primary after this call; many callers are one query.
 
         Callers that come while a read runs wait for the next one. The hub compares its own position
         with what was read, and heals itself, before the answer comes.
         """
+        return await asyncio.shield(self._next_head(name))  # one caller's end is not the others'
+
+    def _next_head(self, name: str) -> asyncio.Future[Head]:
         future = self._wanted.get(name)
         if future is None:
             future = self._wanted[name] = self.loop.create_future()

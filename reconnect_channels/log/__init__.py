@@ -36,6 +36,12 @@ def log_for(stream: str) -> SequenceLog:
     return next((log for prefix, log in by_prefix if stream.startswith(prefix)), default)
 
 
+def all_logs() -> list[SequenceLog]:
+    """Every configured log, once."""
+    by_prefix, default = _logs()
+    return list(dict.fromkeys([default, *(log for _, log in by_prefix)]))
+
+
 def _clear(*, setting: str, **_: object) -> None:
     if setting in ("RECONNECT_CHANNELS", "DATABASES"):
         _logs.cache_clear()

@@ -69,6 +69,10 @@ class SequenceLog(ABC):
         """The checksum after one kept entry, or None."""
 
     @abstractmethod
+    def clock(self) -> int:
+        """The highest Lamport time of any stream."""
+
+    @abstractmethod
     def trim(self, stream: str, floor: int) -> int:
         """Forgets what lies below `floor`; returns how many entries went."""
 

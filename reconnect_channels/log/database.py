@@ -165,6 +165,9 @@ class DatabaseLog(SequenceLog):
         )
         return rows[0][0] if rows else None
 
+    def clock(self) -> int:
+        return self._query(f"SELECT COALESCE(MAX(clock), 0) FROM {STREAM}", [])[0][0]  # type: ignore[no-any-return]
+
     def trim(self, stream: str, floor: int) -> int:
         with transaction.atomic(using=self.using):
             rows = self._query(
