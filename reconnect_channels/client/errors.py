@@ -10,11 +10,11 @@ class ClientError(Exception):
 
 
 class Rejected(ClientError):
-    """The server's final no to a message: it took no effect."""
+    """The server's final no to a message (`id`): it took no effect."""
 
-    def __init__(self, code: int, reason: str, detail: Any = None) -> None:
+    def __init__(self, code: int, reason: str, detail: Any = None, id: str | None = None) -> None:
         super().__init__(f"{code} {reason}" + (f": {detail}" if detail else ""))
-        self.code, self.reason, self.detail = code, reason, detail
+        self.code, self.reason, self.detail, self.id = code, reason, detail, id
 
 
 class QueueOverflow(ClientError):

@@ -190,7 +190,7 @@ class Outbox:
             message.failures += 1
         if retry_after is None or message.failures >= MAX_FAILURES:
             self._remove(message)
-            return Rejected(code, reason, detail)
+            return Rejected(code, reason, detail, message_id)
         self._again(message, now + jitter(max(retry_after, RETRY_AFTER * message.failures)))
         if reason == Reason.ORDER:  # from the oldest unanswered one
             for earlier in self._sent.values():
