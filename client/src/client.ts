@@ -74,6 +74,8 @@ export class Client {
   readonly #receipts = new Receipts();
   /** Aborted by `close`: whatever listens for the client's life ends with it. */
   readonly #life = new AbortController();
+  /** Take subscriptions off signals that outlive the client. */
+  readonly #detachers = new Set<() => void>();
   readonly #traceparent: Options["traceparent"];
   #session: string | null = null;
   #identity: string | undefined;
@@ -223,14 +225,19 @@ export class Client {
     const { stream, subscriber } = streams.add(name, options);
     const { signal } = options;
     const sync = () => this.#syncOf(stream);
-    const close = () => {
+    const detach = () => {
       signal?.removeEventListener("abort", close);
+      this.#detachers.delete(detach);
+    };
+    const close = () => {
+      detach();
       streams.remove(stream, subscriber);
     };
     if (signal?.aborted) close();
-    // Also forgotten when the client closes.
-    else signal?.addEventListener("abort", close);
-    this.#life.signal.addEventListener("abort", () => signal?.removeEventListener("abort", close), { once: true });
+    else if (signal) {
+      signal.addEventListener("abort", close);
+      this.#detachers.add(detach);
+    }
     return {
       stream: name,
       get position() {
@@ -280,6 +287,7 @@ export class Client {
     this.#outbox.abandon("the client was closed");
     this.#refresh();
     this.#emitter.clear();
+    for (const detach of [...this.#detachers]) detach();
   }
 
   /** Aborted when the client closes. */

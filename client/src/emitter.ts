@@ -4,6 +4,7 @@ export type Off = () => void;
 /** Typed events. A listener that throws hurts neither the others nor the emitter. */
 export class Emitter<Events extends object> {
   readonly #listeners = new Map<keyof Events, Set<(value: never) => void>>();
+  readonly #offs = new Set<Off>();
   readonly #onThrow: (error: unknown) => void;
 
   constructor(onThrow: (error: unknown) => void) {
@@ -18,9 +19,11 @@ export class Emitter<Events extends object> {
     this.#listeners.set(event, listeners.add(entry));
     const off = () => {
       listeners.delete(entry);
+      this.#offs.delete(off);
       signal?.removeEventListener("abort", off);
     };
     signal?.addEventListener("abort", off);
+    this.#offs.add(off);
     return off;
   }
 
@@ -39,6 +42,6 @@ export class Emitter<Events extends object> {
   }
 
   clear(): void {
-    this.#listeners.clear();
+    for (const off of [...this.#offs]) off();
   }
 }

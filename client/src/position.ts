@@ -40,7 +40,7 @@ export function fromWire(raw: unknown): Position | null {
   return { epoch, seq, checksum };
 }
 
-/** An integer from 0 to 2^53 - 1. */
+/** An integer from 0 to 2^53. */
 export function isCount(value: unknown): value is number {
-  return Number.isSafeInteger(value) && (value as number) >= 0;
+  return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= 2 ** 53;
 }
