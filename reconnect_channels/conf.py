@@ -30,6 +30,7 @@ class Settings:
     SNAPSHOT_REUSE: int = 500  # entries that a cached snapshot may be behind
     SNAPSHOT_BUILDS: int = 4  # at once in one process
     DEDUP_SECONDS: int = 24 * 3600  # how long a key's answer is replayed
+    PRODUCER_SECONDS: int = 30 * 24 * 3600  # how long it is known that a message is too old to be run
     CLAIM_SECONDS: float = 10.0  # lease of an `async def` handler, renewed while it lives
     THREADS: int = 8  # database threads of one process
     HEAD_CHECK: float = 5.0

@@ -21,7 +21,9 @@ def _logs() -> tuple[list[tuple[str, SequenceLog]], SequenceLog]:
         options: dict[str, Any] = dict(given)
         backend = import_string(options.pop("BACKEND"))
         prefixes = options.pop("PREFIXES", ())
+        retention = options.pop("RETENTION", {})
         log: SequenceLog = backend(**{key.lower(): value for key, value in options.items()})
+        log.retention = retention
         by_prefix.extend((prefix, log) for prefix in prefixes)
         if name == "default":
             default = log

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ..protocol.codes import Resync
@@ -37,6 +37,9 @@ class Mismatch(Exception):
 
 class SequenceLog(ABC):
     """Appends to and reads from streams. All methods block: callers run them in threads."""
+
+    retention: Mapping[str, int] = {}
+    """`ENTRIES` and `SECONDS` to keep, from the log's `RETENTION`; nothing = keep all."""
 
     @property
     @abstractmethod
