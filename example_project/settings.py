@@ -1,4 +1,4 @@
-"""Settings of the example: SQLite and one process by default, PostgreSQL and Redis when the environment names them."""
+"""Settings of the example: SQLite and one process, or the PostgreSQL and Redis that the environment names."""
 
 import os
 from pathlib import Path

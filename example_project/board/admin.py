@@ -43,11 +43,10 @@ class CardAdmin(admin.ModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: Card, form: Any, change: bool) -> None:
         slug = obj.board.slug
-        with transaction.atomic():
-            if "title" in form.changed_data:
-                cards.edit(slug, obj.pk, obj.title)
-            if "column" in form.changed_data:
-                cards.move(slug, obj.pk, obj.column)
+        if "title" in form.changed_data:
+            cards.edit(slug, obj.pk, obj.title)
+        if "column" in form.changed_data:
+            cards.move(slug, obj.pk, obj.column)
 
     def delete_model(self, request: HttpRequest, obj: Card) -> None:
         cards.delete(obj.board.slug, obj.pk)

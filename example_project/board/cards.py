@@ -7,7 +7,7 @@ Applying the entries in order to a snapshot gives exactly the rows (tests/exampl
     card.edited    {"card": card}
     card.moved     {"card": card}
     card.deleted   {"id": id}
-    column.spread  {"column": column}    in their present order, its cards take the ranks STEP, 2 · STEP, 3 · STEP…
+    column.spread  {"column": column}    its cards, in their order, take the ranks STEP, 2 · STEP, 3 · STEP…
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def create(slug: str, column: Any, title: Any, *, key: str | None = None) -> dic
 
 
 def feed(slug: str, title: Any, *, key: str | None = None) -> dict[str, Any]:
-    """Put a new card into the first column; a full board drops its oldest one, since load tests go on and on."""
+    """Put a new card into the first column; a full board drops its oldest one (load tests go on and on)."""
     title = valid_title(title)
     with transaction.atomic():
         board = locked(slug)
@@ -123,7 +123,10 @@ def locked(slug: str) -> Board:
 
 
 def find(board: Board, card: Any) -> Card | None:
-    """A card by its id, or by the id of the message that made it: a page may move a card that it has yet to hear of."""
+    """A card by its id, or by the id of the message that makes it.
+
+    A page may move a card of its own before the server has told it the card's id.
+    """
     if type(card) is int and 0 < card < 2**53:
         return board.cards.filter(pk=card).first()
     if isinstance(card, str):
@@ -151,7 +154,7 @@ def insert(
 
 
 def rank_at(cards: list[Card], at: int) -> int | None:
-    """A rank that puts a card at this index among the others, or None where no number is left between them."""
+    """A rank that puts a card at this index among the others, or None: no number is left between two."""
     if not cards:
         return STEP
     if at == 0:

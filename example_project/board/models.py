@@ -21,7 +21,7 @@ class Board(models.Model):
     about = models.CharField(max_length=200, blank=True)
 
     class Meta:
-        ordering = ["name"]
+        ordering = ["id"]
 
     def __str__(self) -> str:
         return self.name

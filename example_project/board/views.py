@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from channels.layers import get_channel_layer
-from django.db import transaction
 from django.db.models import Count
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import aget_object_or_404, get_object_or_404, render
@@ -13,6 +12,7 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
+from reconnect_channels import Reject
 from reconnect_channels.snapshots import take
 
 from . import cards
@@ -21,7 +21,7 @@ from .models import Board, Column
 
 
 def page(request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
-    """A page under a strict Content-Security-Policy: it proves that the client needs no inline code and no CDN."""
+    """A page under a strict Content-Security-Policy: the client needs no inline code and no CDN."""
     response = render(request, template, context)
     response["Content-Security-Policy"] = (
         "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
@@ -64,9 +64,11 @@ def somebody_else(request: HttpRequest, slug: str) -> JsonResponse:
     """Three changes by an ordinary HTTP request, as by another user: a new card, another title, a move."""
     board = get_object_or_404(Board, slug=slug)
     title = f"From somebody else at {timezone.localtime():%H:%M:%S}"
-    with transaction.atomic():
+    try:
         made = cards.create(board.slug, Column.TODO, title)["card"]
         cards.edit(board.slug, made["id"], f"{title} (edited)")
-        if oldest := board.cards.filter(column=Column.TODO).first():
-            cards.move(board.slug, oldest.pk, Column.DOING)
+        if first := board.cards.filter(column=Column.TODO).first():
+            cards.move(board.slug, first.pk, Column.DOING)
+    except Reject as refusal:
+        return JsonResponse({"reason": refusal.reason}, status=refusal.code)
     return JsonResponse({"changes": 3})

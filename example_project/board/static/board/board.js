@@ -13,10 +13,11 @@ globalThis.boardClient = client; // for the console: boardClient.sync, boardClie
 const model = new Model();
 const view = new ColumnsView(model, { send, forget, announce, redraw: render });
 const lab = new Lab(client, { send, model });
-new Status(client, stream, ReconnectChannels.describe);
+const status = new Status(client, stream, ReconnectChannels.describe);
 
 client.subscribe(stream, {
   onSnapshot(state, info) {
+    status.loaded = true;
     model.replace(state.cards, info.seq, ["epoch", "rewound"].includes(info.reason));
     if (info.reason !== "new") lab.say(`A snapshot replaced the board (${info.reason})`);
     render();
@@ -28,6 +29,11 @@ client.subscribe(stream, {
   },
 });
 client.on("lost", () => lab.say("The server lost a message that it had taken"));
+client.on("handshake", ({ causes }) => lab.say(`The server doesn’t speak our protocol: ${causes.join("; ")}`));
+client.on("error", (error) => {
+  lab.say(`Trouble: ${reasonOf(error)}`);
+  console.error(error);
+});
 
 /** Show it now, send it when the line allows; the server's answer decides. */
 async function send(payload) {

@@ -42,14 +42,14 @@ export class CardView {
     element.toggleAttribute("data-waiting", Boolean(card.waiting));
     element.toggleAttribute("data-leaving", Boolean(card.leaving));
     element.toggleAttribute("data-failed", Boolean(card.problem));
-    element.draggable = draggable && !this.pinned && !this.stuck;
+    element.draggable = draggable && !this.#closed;
     setText(this.title, card.title);
     setText(this.find(".card-meta"), card.leaving ? "waiting to be deleted" : card.waiting ? "waiting" : card.id && !card.gone ? `#${card.id}` : "");
     const name = `Actions for “${card.title}”${card.waiting ? " (waiting)" : ""}`;
     if (this.menu.ariaLabel !== name) this.menu.ariaLabel = name;
     this.tools.ariaLabel = name;
-    this.menu.hidden = this.stuck || Boolean(this.pinned);
-    if (this.menu.hidden) this.openTools(false);
+    this.find(".card-foot").hidden = this.#closed;
+    if (this.#closed) this.openTools(false);
     this.#updateProblem(card.problem);
     this.#updateMeanwhile();
   }
@@ -57,6 +57,11 @@ export class CardView {
   /** A card that isn't on the server and won't come there by itself: there is nothing to move. */
   get stuck() {
     return Boolean(this.card.gone || (this.card.problem && this.card.id === null));
+  }
+
+  /** Neither tools nor an editor can be opened now. */
+  get #closed() {
+    return this.stuck || Boolean(this.pinned);
   }
 
   openTools(open) {
@@ -75,12 +80,12 @@ export class CardView {
     this.input.select();
   }
 
-  stopEdit({ focus = true } = {}) {
+  stopEdit() {
     this.pinned = null;
     this.#show(false);
     setText(this.find(".card-edit .problem"), "");
-    this.update(this.card);
-    if (focus) this.menu.focus();
+    const next = this.#closed ? this.element.closest(".column").querySelector(".new-card input") : this.menu;
+    next.focus();
     this.actions.closed(); // it may go to its new place now
   }
 
@@ -92,10 +97,7 @@ export class CardView {
   #show(editing) {
     this.form.hidden = !editing;
     this.title.hidden = editing;
-    this.find(".card-foot").hidden = editing;
-    this.menu.hidden = editing;
-    this.element.draggable = draggable && !editing;
-    if (editing) this.openTools(false);
+    this.update(this.card);
   }
 
   #updateProblem(op) {
@@ -128,7 +130,7 @@ export class CardView {
   #click(event) {
     const button = event.target.closest("button");
     if (!button) {
-      if (event.target.closest("form, .card-problem, .card-tools") || this.menu.hidden) return;
+      if (event.target.closest("form, .card-problem, .card-tools") || this.#closed) return;
       if (!getSelection()?.isCollapsed) return; // selecting text is no click
       this.openTools(this.tools.hidden);
       return;
@@ -147,7 +149,7 @@ export class CardView {
   }
 
   #doubleClick(event) {
-    if (this.menu.hidden || event.target.closest("button, form, .card-tools")) return;
+    if (this.#closed || event.target.closest("button, form, .card-tools")) return;
     event.preventDefault();
     this.startEdit();
   }

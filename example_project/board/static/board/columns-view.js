@@ -85,6 +85,7 @@ export class ColumnsView {
       focused.closest(".card")?.scrollIntoView({ block: "nearest", inline: "nearest", behavior: calm.matches ? "auto" : "smooth" });
     }
     this.#first = false;
+    document.body.toggleAttribute("data-drawn", true);
     this.#glide(before);
   }
 

@@ -13,11 +13,12 @@ export const network = {
 };
 const sockets = new Set();
 
-/** Break every socket of this page, and let no new one open for some seconds. */
+/** Break every socket of this page, and let no new one open for some seconds. @returns how many broke */
 export function cut(seconds) {
   network.cutUntil = Date.now() + seconds * 1000;
-  for (const socket of [...sockets]) socket.fail();
-  return sockets.size;
+  const broken = [...sockets];
+  for (const socket of broken) socket.fail();
+  return broken.length;
 }
 
 /** From now on nothing gets through the present sockets, and nobody is told. @returns how many there were */

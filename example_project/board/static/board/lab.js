@@ -11,6 +11,8 @@ export class Lab {
   #panel = byId("lab");
   #log = byId("lab-log");
   #away = null;
+  /** Since when a half-open socket has deceived the client. */
+  #deceived = null;
 
   /** @param send {(payload: any) => void} @param model {import("./model.js").Model} */
   constructor(client, { send, model }) {
@@ -71,12 +73,13 @@ export class Lab {
       cut: () => {
         const seconds = number("cut-seconds");
         const sockets = cut(seconds);
-        this.say(`The line is cut for ${seconds} s${sockets ? "" : " (another tab of this browser holds the socket)"}`);
+        this.say(`The line is cut for ${seconds} s${sockets ? "" : "; there was no open socket in this tab"}`);
         setTimeout(() => this.say("The line is whole again; the client will find out"), seconds * 1000);
       },
       "half-open": () => {
+        if (halfOpen()) this.#deceived = Date.now();
         this.say(
-          halfOpen()
+          this.#deceived
             ? "Half-open: nothing gets through any more, and nobody was told"
             : "There is no open socket in this tab to make half-open",
         );
@@ -114,8 +117,10 @@ export class Lab {
 
   #changed(from, to) {
     if (from === "CONNECTED") {
-      this.#away = { since: Date.now(), entries: 0, sent: 0, known: 0, live: false };
-      this.say("The connection is lost");
+      const since = this.#deceived ?? Date.now();
+      this.#away = { since, entries: 0, sent: 0, known: 0, live: false };
+      this.say(this.#deceived ? `The client noticed, after ${secondsSince(since)} s` : "The connection is lost");
+      this.#deceived = null;
     } else if (to === "CONNECTED") {
       this.say(this.#away ? "Connected again" : "Connected");
     } else if (to === "FAILED") {
@@ -128,8 +133,7 @@ export class Lab {
     if (!away || state !== "CONNECTED" || sync.kind !== "live") return;
     if (!away.live) {
       away.live = true;
-      const seconds = Math.round((Date.now() - away.since) / 1000);
-      this.say(`Live again after ${seconds} s: ${count(away.entries, "entry", "entries")} caught up`);
+      this.say(`Live again after ${secondsSince(away.since)} s: ${count(away.entries, "entry", "entries")} caught up`);
     }
     if (waiting > 0) return;
     if (away.sent > 0) {
@@ -140,6 +144,7 @@ export class Lab {
   }
 }
 
+const secondsSince = (time) => Math.round((Date.now() - time) / 1000);
 const count = (n, one, many) => `${n} ${n === 1 ? one : many}`;
 
 function number(id) {

@@ -4,16 +4,20 @@ import { setText } from "./card-view.js";
 
 const byId = (id) => document.getElementById(id);
 const announcer = byId("announcer");
-let timer;
+/** What lasts shorter than this is no news: on a good line every message waits for a moment. */
+const SETTLED_MS = 1500;
 
-/** Say something to screen readers, once things have calmed down. */
+/** Say something to screen readers. */
 export function announce(text) {
-  clearTimeout(timer);
-  timer = setTimeout(() => setText(announcer, text), 150);
+  setText(announcer, text);
 }
 
 export class Status {
+  /** Before the first snapshot there is nothing to be stale. */
+  loaded = false;
   #kind = "";
+  #announced = "";
+  #timer;
   #retryAt = null;
 
   /** @param client the connected client; @param stream the stream whose seq is shown */
@@ -24,15 +28,16 @@ export class Status {
     byId("retry").addEventListener("click", () => client.retry());
     setInterval(() => this.#countdown(), 500);
     client.on("change", (snapshot) => this.show(snapshot));
+    this.show(client.snapshot);
   }
 
   show(snapshot) {
     const { sync, state, waiting } = snapshot;
-    const kind = sync.kind === "live" && waiting > 0 ? "waiting" : sync.kind;
+    const kind = !this.loaded ? "loading" : sync.kind === "live" && waiting > 0 ? "waiting" : sync.kind;
     byId("status").dataset.kind = kind;
     byId("status").dataset.state = state;
     document.body.dataset.kind = kind;
-    const text = this.describe(sync);
+    const text = this.loaded ? this.describe(sync) : "Loading…";
     setText(byId("status-text"), text);
     setText(byId("fact-state"), state.toLowerCase());
     setText(byId("fact-seq"), String(snapshot.streams?.[this.stream]?.seq ?? "–"));
@@ -41,8 +46,18 @@ export class Status {
     this.#retryAt = state === "RECONNECTING" ? snapshot.retryAt : null;
     byId("retry").hidden = state === "CONNECTED";
     this.#countdown();
-    if (kind !== this.#kind) announce(text); // not every number: that would talk without end
+    if (kind !== this.#kind) this.#tell(kind);
+  }
+
+  /** The kind only, not every number: that would talk without end. */
+  #tell(kind) {
     this.#kind = kind;
+    clearTimeout(this.#timer);
+    if (kind === this.#announced) return;
+    this.#timer = setTimeout(() => {
+      this.#announced = kind;
+      announce(byId("status-text").textContent);
+    }, SETTLED_MS);
   }
 
   #countdown() {
