@@ -20,6 +20,7 @@ from django.utils import timezone
 from .. import workers
 from ..conf import settings
 from ..log import log_for
+from ..log.database import sql_now
 from ..models import ProcessedMessage, Producer
 from ..protocol.codec import encode_payload
 from ..protocol.frames import Message
@@ -127,7 +128,7 @@ def _take_producer(message: Message, identity: str, alias: str) -> int:
             "VALUES (%s, %s, %s, %s, %s) ON CONFLICT (identity, producer, stream) DO UPDATE SET "
             "last_n = CASE WHEN excluded.last_n > p.last_n THEN excluded.last_n ELSE p.last_n END, "
             "updated = excluded.updated RETURNING last_n",
-            [identity, message.producer, message.stream, message.settled, timezone.now()],
+            [identity, message.producer, message.stream, message.settled, sql_now(alias)],
         )
         [(last_n,)] = cursor.fetchall()
     return last_n  # type: ignore[no-any-return]

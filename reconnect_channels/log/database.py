@@ -28,6 +28,11 @@ ENTRY_COLUMNS = "e.seq, e.uid, e.checksum, e.clock, e.key, e.text"
 ROWS_PER_INSERT = 500  # SQLite allows 32 766 variables a statement
 
 
+def sql_now(alias: str) -> Any:
+    """The time as raw SQL must write it: SQLite compares the very text that the ORM would have written."""
+    return connections[alias].ops.adapt_datetimefield_value(timezone.now())
+
+
 class DatabaseLog(SequenceLog):
     """:param using: the database alias; by default where the router writes streams."""
 
@@ -46,9 +51,10 @@ class DatabaseLog(SequenceLog):
 
     def _begin(self, streams: Iterable[str], using: str | None = None) -> None:
         """Makes the rows of streams that have none; two beginners make one."""
-        rows = [(name, secrets.token_hex(8), timezone.now()) for name in sorted(streams)]
+        using = using or self.using
+        rows = [(name, secrets.token_hex(8), sql_now(using)) for name in sorted(streams)]
         values = ", ".join(["(%s, %s, 0, 0, 1, 0, 0, %s)"] * len(rows))
-        with connections[using or self.using].cursor() as cursor:
+        with connections[using].cursor() as cursor:
             cursor.execute(
                 f"INSERT INTO {STREAM} (name, epoch, head, checksum, floor, floor_checksum, clock, created) "
                 f"VALUES {values} ON CONFLICT (name) DO NOTHING",
@@ -84,7 +90,7 @@ class DatabaseLog(SequenceLog):
         return entries
 
     def _insert(self, stream_pk: int, entries: Sequence[Entry], using: str) -> None:
-        now = timezone.now()
+        now = sql_now(using)
         for start in range(0, len(entries), ROWS_PER_INSERT):
             chunk = entries[start : start + ROWS_PER_INSERT]
             values = ", ".join(["(%s, %s, %s, %s, %s, %s, %s, %s)"] * len(chunk))
