@@ -339,7 +339,8 @@ class Hub:
             by_log.setdefault(log_for(name), []).append(name)
         for log, names in by_log.items():
             started = self.loop.time()
-            before = {n: feed.window.position for n in names if (feed := self.feeds.get(n)) and feed.window}
+            feeds = [feed for n in names if (feed := self.feeds.get(n)) is not None]
+            before = {feed.name: feed.position for feed in feeds if feed.window is not None}
             try:
                 heads: dict[str, Head] = await workers.run(log.heads, names)
             except Exception as error:
