@@ -13,19 +13,24 @@ PACKAGE = ROOT / "reconnect_channels"
 SHIPPED = ["**/*.py", "**/*.lua", "py.typed", "templates/**/*", "static/**/*"]
 
 
-@pytest.fixture
-def names(tmp_path: Path) -> set[str]:
-    """The files in a freshly built wheel."""
-    source = tmp_path / "source"  # a copy: what an earlier build left beside the sources would get in
+def build_wheel(folder: Path) -> Path:
+    """A freshly built wheel."""
+    source = folder / "source"  # a copy: what an earlier build left beside the sources would get in
     shutil.copytree(PACKAGE, source / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
     for file in ("pyproject.toml", "LICENSE", "README.md"):
         if (ROOT / file).exists():
             shutil.copy(ROOT / file, source)
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path)]
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder)]
     done = subprocess.run([*build, str(source)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    (wheel,) = tmp_path.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+@pytest.fixture
+def names(tmp_path: Path) -> set[str]:
+    """The files in the wheel."""
+    with zipfile.ZipFile(build_wheel(tmp_path)) as archive:
         return set(archive.namelist())
 
 
