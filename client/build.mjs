@@ -16,7 +16,18 @@ const out = join(here, "../reconnect_channels/static/reconnect_channels");
 const check = process.argv.includes("--check");
 
 /** Minified and gzipped, in bytes. */
-const BUDGET = 10 * 1024;
+const BUDGET = 12 * 1024;
+
+/**
+ * Properties that minified files may rename: spelled out, since a pattern would sooner or later catch one that stands on
+ * the wire, in the public API or in the platform. Nothing of these may be in options, events, frames or snapshots.
+ */
+const INTERNAL = `
+  abandon acked attempted brokenAt catchUp caughtUp changedAt claims collecting cursor detach dirty dropParts flushed
+  forget goLive heals heard heardAt inFlight joined jumped lamport lane lastN pump resumeAt retries saving scope
+  startedAt stopRetry subscriber subscribers succeeded suspend tick transition transmit uninvited unverified verifiedAt
+  waitFor waitingOn wantsSnapshot
+`;
 
 const banner = "/* reconnect_channels, BSD-3-Clause */";
 const common = {
@@ -33,10 +44,15 @@ const common = {
   banner: { js: banner },
   logLevel: "warning",
 };
+const small = {
+  minify: true,
+  mangleProps: new RegExp(`^(${INTERNAL.trim().split(/\s+/).join("|")})$`),
+  budget: BUDGET,
+};
 const entries = [
   { name: "reconnect-channels", format: "esm" },
-  { name: "reconnect-channels.min", format: "esm", minify: true, budget: BUDGET },
-  { name: "reconnect-channels.iife.min", format: "iife", minify: true, budget: BUDGET },
+  { name: "reconnect-channels.min", format: "esm", ...small },
+  { name: "reconnect-channels.iife.min", format: "iife", ...small },
 ];
 
 let faults = 0;

@@ -6,8 +6,8 @@ export type WakeCause = "online" | "connection" | "visible" | "pageshow" | "resu
 /** What is watched; parts that an environment lacks are left out. */
 export interface NetworkSources {
   readonly window?: EventTarget | undefined;
-  readonly document?: (EventTarget & { readonly visibilityState?: string }) | undefined;
-  readonly connection?: (EventTarget & { readonly type?: string }) | undefined;
+  readonly document?: (EventTarget & { readonly visibilityState?: string | undefined }) | undefined;
+  readonly connection?: (EventTarget & { readonly type?: string | undefined }) | undefined;
 }
 
 /** The browser's own. */

@@ -238,7 +238,7 @@ describe("with fake time", () => {
         expect(client.sync).toEqual({ kind: "live", waiting: 0 });
         const truth = log.entries.map(({ payload }) => payload);
         for (const { seen } of screens) {
-          const from = seen.findLastIndex((item) => typeof item === "object");
+          const from = seen.map((item) => typeof item).lastIndexOf("object");
           expect(seen.slice(from + 1)).toEqual(truth);
         }
         await Promise.all(sent);
