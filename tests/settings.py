@@ -75,6 +75,7 @@ INSTALLED_APPS = [
     "channels",
     "reconnect_channels",
     "tests.app",
+    "example_project.board",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
