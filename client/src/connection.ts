@@ -134,14 +134,14 @@ export class Connection {
   close(code: number, reason: string): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#leave(code, reason);
+    this.#leave(reason || "closed", code, reason);
   }
 
   /** The page sleeps: the server shall not count a dead socket, we come back on `wake`. */
   suspend(cause: string): void {
     if (this.#closed || this.#is("FAILED") || this.#suspended) return;
     this.#suspended = true;
-    this.#leave(1000, cause);
+    this.#leave(cause, 1000, cause);
   }
 
   /** The user asks again: out of FAILED, or out of a wait. */
@@ -275,7 +275,7 @@ export class Connection {
     const terminal = end.reconnect === undefined ? isTerminal(end.code) : !end.reconnect;
     if (this.#is("CONNECTED")) {
       if (!this.#stable) this.#failures++;
-      this.#leave(1000, "");
+      this.#leave(reason);
       if (this.#closed || !this.#is("DISCONNECTED")) return;
       this.#reconnect(reason, () => this.#next(end, reason, terminal));
     } else if (this.#is("RECONNECTING")) {
@@ -329,7 +329,7 @@ export class Connection {
   }
 
   /** Into DISCONNECTED from wherever we are. */
-  #leave(code: number, reason: string): void {
+  #leave(why: string, code = 1000, reason = ""): void {
     const connected = this.#is("CONNECTED");
     this.#stopSleep();
     this.retryAt = null;
@@ -337,7 +337,7 @@ export class Connection {
     this.#liveness = null;
     this.#letGo(code, reason);
     if (connected) this.#events.down();
-    this.#machine.transition("DISCONNECTED", reason || "the connection was lost");
+    this.#machine.transition("DISCONNECTED", why);
   }
 
   /** The old socket is torn down before a new one opens. */

@@ -290,8 +290,16 @@ export class Streams {
         if (this.#link) stream.stopRetry = after(clock, ms, this.#link.signal, () => this.#want(stream));
       } else if (code === 403 || code === 413) {
         stream.part();
-        stream.subscribers.clear();
         this.#drop(stream);
+        // Nothing follows for them; that much they are still told.
+        for (const { options } of stream.subscribers) {
+          try {
+            options.onSync?.(stream.sync(false, 0));
+          } catch (error) {
+            this.#events.error(error);
+          }
+        }
+        stream.subscribers.clear();
       }
     }
     this.#events.changed();

@@ -69,7 +69,9 @@ export function socketTransport(url: string, Socket: SocketConstructor): OpenTra
       detach();
       events.ended(ending);
     };
+    let opened = false;
     socket.onopen = () => {
+      opened = true;
       if (socket.protocol === SUBPROTOCOL) return events.opened();
       close(1000, "no subprotocol");
       events.ended({ code: 1006, reason: "the server chose no subprotocol", stranger: true });
@@ -77,8 +79,10 @@ export function socketTransport(url: string, Socket: SocketConstructor): OpenTra
     socket.onmessage = (event: { data?: unknown }) => events.received(event.data);
     socket.onclose = (event: { code?: number; reason?: string }) =>
       end({ code: event.code ?? 1006, reason: event.reason ?? "" });
-    // `close` follows with the code; the error event itself says nothing.
-    socket.onerror = null;
+    // After an open, `close` follows with the code. Before, there is no code, and not everywhere a `close` (Node 20).
+    socket.onerror = () => {
+      if (!opened) end({ code: 1006, reason: "can't connect" });
+    };
     return {
       send(text) {
         if (socket.readyState !== OPEN || text.length > MAX_FRAME) return false;

@@ -117,8 +117,9 @@ describe("connecting", () => {
 describe("dropping", () => {
   test("goes over DISCONNECTED to RECONNECTING, and comes back", async () => {
     const made = await connected();
-    made.server.drop();
+    made.server.drop(1012, undefined);
     await settle();
+    expect(made.heard["stateChange"]!.slice(1)).toMatchObject([{ reason: "1012" }, { reason: "1012" }]);
     expect(states(made)).toBe("CONNECTED DISCONNECTED RECONNECTING");
     await settle(500);
     expect(states(made)).toBe("CONNECTED DISCONNECTED RECONNECTING CONNECTED");

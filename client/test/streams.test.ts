@@ -368,7 +368,8 @@ describe("a handler that throws", () => {
 describe("ERROR", () => {
   test("403 ends the streams that it names, for good", async () => {
     const { client, server, heard } = await connected();
-    const bad = client.subscribe("bad");
+    const onSync = vi.fn();
+    const bad = client.subscribe("bad", { onSync });
     client.subscribe("good");
     server.intercept = (socket, { type, ref }) => {
       if (type !== "SUBSCRIBE") return false;
@@ -381,6 +382,7 @@ describe("ERROR", () => {
     expect(heard["error"]).toMatchObject([{ name: "Rejected", code: 403, streams: ["bad"] }]);
     expect(heard["error"]![0]).toBeInstanceOf(Rejected);
     expect(bad.sync.kind).toBe("stale");
+    expect(onSync.mock.lastCall).toMatchObject([{ kind: "stale" }]);
     expect(client.sync.kind).toBe("live");
     server.drop();
     await settle(500);

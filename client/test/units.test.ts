@@ -196,6 +196,35 @@ describe("transport", () => {
     expect(() => resolveUrl("/ws/", undefined)).toThrow(TypeError);
   });
 
+  test("an error before the open is the end, an error after it waits for the close", () => {
+    const ended = vi.fn();
+    const sockets: { onopen: unknown; onerror: unknown; onclose: unknown; protocol: string }[] = [];
+    class Socket {
+      readyState = 1;
+      protocol = "reconnect.v1";
+      onopen = null;
+      onmessage = null;
+      onerror = null;
+      onclose = null;
+      constructor() {
+        sockets.push(this);
+      }
+      send() {}
+      close() {}
+    }
+    const open = () => {
+      socketTransport("ws://x/", Socket)({ opened() {}, received() {}, ended });
+      return sockets.at(-1) as { onopen(): void; onerror(): void; onclose(event: object): void };
+    };
+    open().onerror();
+    expect(ended).toHaveBeenCalledExactlyOnceWith({ code: 1006, reason: "can't connect" });
+    const second = open();
+    second.onopen();
+    second.onerror();
+    second.onclose({ code: 4012 });
+    expect(ended.mock.lastCall).toEqual([{ code: 4012, reason: "" }]);
+  });
+
   test("a socket that throws in send and close is survived", () => {
     const fail = () => {
       throw new Error("InvalidStateError");

@@ -370,13 +370,13 @@ var Connection = class {
   close(code, reason) {
     if (this.#closed) return;
     this.#closed = true;
-    this.#leave(code, reason);
+    this.#leave(reason || "closed", code, reason);
   }
   /** The page sleeps: the server shall not count a dead socket, we come back on `wake`. */
   suspend(cause) {
     if (this.#closed || this.#is("FAILED") || this.#suspended) return;
     this.#suspended = true;
-    this.#leave(1e3, cause);
+    this.#leave(cause, 1e3, cause);
   }
   /** The user asks again: out of FAILED, or out of a wait. */
   retry() {
@@ -496,7 +496,7 @@ var Connection = class {
     const terminal = end.reconnect === void 0 ? isTerminal(end.code) : !end.reconnect;
     if (this.#is("CONNECTED")) {
       if (!this.#stable) this.#failures++;
-      this.#leave(1e3, "");
+      this.#leave(reason);
       if (this.#closed || !this.#is("DISCONNECTED")) return;
       this.#reconnect(reason, () => this.#next(end, reason, terminal));
     } else if (this.#is("RECONNECTING")) {
@@ -546,7 +546,7 @@ var Connection = class {
     if (this.#is("RECONNECTING") && this.#attempt === null) then();
   }
   /** Into DISCONNECTED from wherever we are. */
-  #leave(code, reason) {
+  #leave(why, code = 1e3, reason = "") {
     const connected = this.#is("CONNECTED");
     this.#stopSleep();
     this.retryAt = null;
@@ -554,7 +554,7 @@ var Connection = class {
     this.#liveness = null;
     this.#letGo(code, reason);
     if (connected) this.#events.down();
-    this.#machine.transition("DISCONNECTED", reason || "the connection was lost");
+    this.#machine.transition("DISCONNECTED", why);
   }
   /** The old socket is torn down before a new one opens. */
   #letGo(code, reason) {
@@ -1484,8 +1484,15 @@ var Streams = class {
         if (this.#link) stream.stopRetry = after(clock, ms, this.#link.signal, () => this.#want(stream));
       } else if (code === 403 || code === 413) {
         stream.part();
-        stream.subscribers.clear();
         this.#drop(stream);
+        for (const { options } of stream.subscribers) {
+          try {
+            options.onSync?.(stream.sync(false, 0));
+          } catch (error) {
+            this.#events.error(error);
+          }
+        }
+        stream.subscribers.clear();
       }
     }
     this.#events.changed();
@@ -1634,14 +1641,18 @@ function socketTransport(url, Socket) {
       detach();
       events.ended(ending);
     };
+    let opened = false;
     socket.onopen = () => {
+      opened = true;
       if (socket.protocol === SUBPROTOCOL) return events.opened();
       close(1e3, "no subprotocol");
       events.ended({ code: 1006, reason: "the server chose no subprotocol", stranger: true });
     };
     socket.onmessage = (event) => events.received(event.data);
     socket.onclose = (event) => end({ code: event.code ?? 1006, reason: event.reason ?? "" });
-    socket.onerror = null;
+    socket.onerror = () => {
+      if (!opened) end({ code: 1006, reason: "can't connect" });
+    };
     return {
       send(text2) {
         if (socket.readyState !== OPEN || text2.length > MAX_FRAME) return false;
