@@ -888,7 +888,7 @@ class Board:
 
     def __init__(self) -> None:
         self.log: list[tuple[str, str | None, Any]] = []  # id, key, payload
-        self.known: dict[str, int] = {}
+        self.known: dict[str, int] = {}  # key: seq
         self.connections: list[ServerConnection] = []
         self.heard: list[dict[str, Any]] = []
         self.subprotocols: Any = ["reconnect.v1"]
@@ -920,11 +920,14 @@ class Board:
 
     async def publish(self, value: Any, key: str | None = None) -> int:
         self.log.append((str(uuid.uuid4()), key, value))
-        text = self.delta(len(self.log) - 1)
+        seq = len(self.log)
+        if key is not None:
+            self.known[key] = seq
+        text = self.delta(seq - 1)
         for connection in self.connections:
             with contextlib.suppress(ConnectionClosed):
                 await connection.send(text)
-        return len(self.log)
+        return seq
 
     def cut(self) -> None:
         for connection in self.connections:
@@ -970,7 +973,7 @@ class Board:
         if answer is None:
             duplicate = message["id"] in self.known
             if not duplicate:
-                self.known[message["id"]] = await self.publish(message["payload"], message["id"])
+                await self.publish(message["payload"], message["id"])
             seq = self.known[message["id"]]
             answer = frame("ACK", id=message["id"], epoch=EPOCH, seq=seq, result=seq, duplicate=duplicate)
             if self.drop_acks:

@@ -1,9 +1,31 @@
 """The storm's checker, with a bad history for every verdict, and the storm itself."""
 
-import pytest
+import json
+import os
+import threading
+from collections.abc import AsyncIterator
+from io import StringIO
+from typing import Any
 
-from reconnect_channels.protocol.position import Position
-from reconnect_channels.storm.history import FAULTS, MAX_EXAMPLES, History, Seen, Verdict
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")  # where a server imports `application`
+
+from django.core.asgi import get_asgi_application
+
+get_asgi_application()
+
+import pytest  # noqa: E402
+from channels.generic.websocket import AsyncJsonWebsocketConsumer  # noqa: E402
+from channels.routing import URLRouter  # noqa: E402
+from django.core.management import CommandError, call_command  # noqa: E402
+from django.urls import path  # noqa: E402
+
+from reconnect_channels.consumers import DedupMixin, DeltaSyncMixin  # noqa: E402
+from reconnect_channels.protocol.position import Position  # noqa: E402
+from reconnect_channels.storm.history import FAULTS, MAX_EXAMPLES, History, Seen, Verdict  # noqa: E402
+from reconnect_channels.storm.run import Plan, Progress, Report, Storm, fill, quantile  # noqa: E402
+from tests.servers import asgi_server  # noqa: E402
+from tests.test_client import EPOCH as EPOCH_OF_BOARD  # noqa: E402
+from tests.test_client import Board, frame  # noqa: E402
 
 EPOCH, OTHER = "one", "two"
 
@@ -65,6 +87,14 @@ def test_lost_although_no_client_is_left_to_ask():
     history.acknowledged("s", "a", 1, "mine", EPOCH, 1)
     history.standing("a", "s", None)
     assert history.judge().faults["lost"] == 1
+
+
+def test_lost_the_ack_points_at_what_its_sender_had_seen_before():
+    history = good()
+    for client in "ab":
+        history.snapshot(client, "s", EPOCH, 9)
+    history.acknowledged("s", "b", 9, "mine", EPOCH, 8, after=Position(EPOCH, 9, 7))
+    assert faults(judge(history, at=9)) == {"lost": 1}
 
 
 def test_the_right_key_at_another_seq_is_lost_and_so_is_the_one_it_displaced():
@@ -245,3 +275,188 @@ def test_examples_are_bounded_and_counts_are_not():
     assert verdict.faults["unanswered"] == 50
     assert len(verdict.examples["unanswered"]) == MAX_EXAMPLES
     assert verdict.faults.keys() <= FAULTS.keys()
+
+
+# -- the storm itself ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def board() -> AsyncIterator[Board]:
+    async with Board().running() as server:
+        yield server
+
+
+def plan(url: str, **changes: Any) -> Plan:
+    options: dict[str, Any] = {
+        "clients": 4,
+        "streams": 1,
+        "duration": 1.0,
+        "cut_every": 0.1,
+        "cut_share": 0.5,
+        "rate": 20.0,
+        "stream_format": "s",
+        "maximum": 0.1,
+        "connect_timeout": 2.0,
+        "seed": 7,
+    }
+    return Plan(url, **{**options, **changes})
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reconnect_channels.storm.run.SETTLE", 0.0)
+
+
+async def test_a_storm_over_a_good_server_finds_nothing(board):
+    shown: list[Progress] = []
+    report = await Storm(plan(board.url)).run(shown.append)
+    verdict = report.verdict
+    assert faults(verdict) == {}, verdict.examples
+    assert verdict.sent == verdict.acked == verdict.proven == len(board.log) > 20
+    assert report.counters["cuts"] > 5
+    assert report.counters["reconnects"] > 5
+    assert report.outages
+    assert shown[-1].acked == verdict.acked
+    assert report.as_dict()["ok"] is True
+    json.dumps(report.as_dict())
+
+
+async def test_a_server_that_acknowledges_without_writing_is_found_out(board, impatient):
+    def forget(message: dict[str, Any]) -> str | None:
+        if message["n"] % 5:
+            return None
+        return frame("ACK", id=message["id"], epoch="e", seq=1, result=1, duplicate=False)
+
+    board.on_message = forget
+    report = await Storm(plan(board.url)).run()
+    assert report.verdict.unproven > 0  # an epoch that no one ever saw
+    board.on_message = lambda message: frame(
+        "ACK", id=message["id"], epoch=EPOCH_OF_BOARD, seq=len(board.log), result=1, duplicate=False
+    )
+    report = await Storm(plan(board.url)).run()
+    assert report.verdict.faults["lost"] == report.verdict.acked > 0
+    assert not report.verdict.ok
+
+
+async def test_a_server_that_forgets_keys_is_found_out(board, impatient):
+    def forget(message: dict[str, Any]) -> None:
+        board.known.clear()
+        board.drop_acks = int(message["n"] == 3)  # so that it is sent again
+
+    board.on_message = forget
+    report = await Storm(plan(board.url, cut_every=0)).run()
+    assert report.verdict.faults["duplicates"] > 0
+    assert not report.verdict.ok
+
+
+async def test_a_server_that_answers_nothing_is_found_out(board, impatient):
+    board.on_message = lambda message: "" if message["n"] == 2 else None
+    report = await Storm(plan(board.url, cut_every=0, duration=0.5)).run()
+    assert report.verdict.faults["unanswered"] > 0
+    assert any(problem.startswith("not healed") for problem in report.problems)
+
+
+async def test_rejections_are_counted_and_prove_nothing(board, impatient):
+    board.on_message = lambda message: frame(
+        "REJECT", id=message["id"], code=422, reason="INVALID", retry=False
+    )
+    report = await Storm(plan(board.url, duration=0.5)).run()
+    assert report.verdict.rejected == report.verdict.sent > 0
+    assert not report.verdict.ok
+
+
+def test_the_payload_template_is_filled_everywhere():
+    assert fill({"a": ["{text}", 1, None], "b": {"c": "<{text}>"}}, "x") == {
+        "a": ["x", 1, None],
+        "b": {"c": "<x>"},
+    }
+
+
+def test_quantiles():
+    assert quantile([], 0.5) is None
+    assert quantile([3.0, 1.0, 2.0], 0.5) == 2.0
+    assert quantile([float(number) for number in range(100)], 0.99) == 99.0
+
+
+# -- the command, against real servers -----------------------------------------------------------------
+
+
+class Wall(DeltaSyncMixin, DedupMixin, AsyncJsonWebsocketConsumer):
+    """Everybody may write on every wall."""
+
+    stream_prefix = "wall:"
+
+    def can_subscribe(self, stream: str) -> bool:
+        return True
+
+
+application = URLRouter([path("ws/wall/", Wall.as_asgi())])
+
+
+def storm_command(url: str, *arguments: str) -> dict[str, Any]:
+    output = StringIO()
+    quick = ["--stream-format=wall:{n}", "--clients=8", "--streams=2", "--rate=4", "--cut-share=0.3"]
+    call_command("reconnect_storm", url, "--json", *quick, *arguments, stdout=output)
+    return dict(json.loads(output.getvalue()))
+
+
+@pytest.mark.servers
+@pytest.mark.faults
+@pytest.mark.database
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("server", ["uvicorn", "daphne"])
+def test_nothing_is_lost_on_a_real_server(server, tmp_path):
+    with asgi_server("tests.test_storm:application", tmp_path / "log", server=server) as running:
+        url = f"ws://127.0.0.1:{running.port}/ws/wall/"
+        report = storm_command(url, "--duration=4", "--seed=1")
+    assert report["ok"]
+    assert report["proven"] == report["acked"] == report["sent"] > 50
+    assert report["reconnects"] >= report["cuts"] > 5
+    assert report["lost_noticed"] == 0
+
+
+@pytest.mark.servers
+@pytest.mark.faults
+@pytest.mark.database
+@pytest.mark.slow
+@pytest.mark.django_db(transaction=True)
+def test_nothing_is_lost_when_the_server_is_killed_in_the_storm(tmp_path):
+    with asgi_server("tests.test_storm:application", tmp_path / "log") as running:
+        killer = threading.Timer(2.5, running.restart)
+        killer.start()
+        report = storm_command(f"ws://127.0.0.1:{running.port}/ws/wall/", "--duration=5", "--seed=2")
+        killer.join()
+    assert report["ok"]
+    assert report["proven"] == report["sent"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["http://localhost/"], "ws:// or wss://"),
+        (["ws://localhost/", "--payload={"], "--payload"),
+        (["ws://localhost/", "--clients=0"], "at least one"),
+        (["ws://localhost/", "--header=nonsense"], "header"),
+        (["ws://localhost/", "--stream-format=a b"], "name of a stream"),
+    ],
+)
+def test_bad_arguments_are_explained(arguments, message):
+    with pytest.raises(CommandError, match=message):
+        call_command("reconnect_storm", *arguments)
+
+
+def test_a_fault_makes_the_command_fail(monkeypatch, capsys):
+    async def bad(storm: Storm, watch: Any) -> Report:
+        history = good()
+        history.unanswered("message 4 of client-1")
+        return Report(storm.plan, judge(history), {"cuts": 1}, [0.5], [1.5], {"Closed: 4503": 2})
+
+    monkeypatch.setattr(Storm, "run", bad)
+    with pytest.raises(CommandError, match="1 unanswered") as failed:
+        call_command("reconnect_storm", "ws://localhost/", "--cookie=a=b=c", "--seed=5")
+    assert failed.value.returncode == 1
+    printed = capsys.readouterr().out
+    assert "unanswered: message 4 of client-1" in printed
+    assert "0.500 / 0.500 s" in printed
+    assert "2 x Closed: 4503" in printed
+    assert "seed 5" in printed

@@ -96,10 +96,23 @@ class History:
         self._sent += 1
 
     def acknowledged(
-        self, stream: str, producer: str, number: int, key: str, epoch: str | None, seq: int | None
+        self,
+        stream: str,
+        producer: str,
+        number: int,
+        key: str,
+        epoch: str | None,
+        seq: int | None,
+        *,
+        after: Position | None = None,
     ) -> None:
-        """The server said that the producer's message `number` took effect at (epoch, seq)."""
+        """The server said that the producer's message `number` took effect at (epoch, seq).
+
+        `after` is where the producer stood when it sent: what it had seen already can't be its message.
+        """
         self._acked[key] = _Acked(stream, producer, number, epoch, seq)
+        if after is not None and seq is not None and after.epoch == epoch and seq <= after.seq:
+            self._online.blame("lost", f"{key}, acknowledged at {stream} {seq}: that was there before")
 
     def rejected(self, stream: str, key: str) -> None:
         """The server's final no."""

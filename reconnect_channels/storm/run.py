@@ -200,6 +200,7 @@ class Storm:
 
     async def _deliver(self, one: _Participant, number: int) -> None:
         payload = fill(self.plan.payload, f"{one.name} {number} {self._random.getrandbits(32):08x}")
+        after = one.client.position(one.stream)
         try:
             answer: Answer = await one.client.send(one.stream, payload)
         except Rejected as rejected:
@@ -211,7 +212,9 @@ class Storm:
             self.history.unanswered(f"message {number} of {one.name}: {ended}")
         else:
             self._acked += 1
-            self.history.acknowledged(one.stream, one.name, number, answer.id, answer.epoch, answer.seq)
+            self.history.acknowledged(
+                one.stream, one.name, number, answer.id, answer.epoch, answer.seq, after=after
+            )
 
     async def _cut(self) -> None:
         while True:
@@ -235,7 +238,8 @@ class Storm:
                 while not self._agree():  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
         except (TimeoutError, ClientError) as error:
-            self._problems[f"not healed: {error or 'time is up'}"] += 1
+            reason = str(error) or "time is up"
+            self._problems[f"not healed: {reason}"] += 1
         for task, description in list(self._sending.items()):
             self.history.unanswered(description)
             task.cancel()
