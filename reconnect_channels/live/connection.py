@@ -16,7 +16,7 @@ from ..protocol import exchange, frames
 from ..protocol.codes import Close, Reason, Resync
 from ..protocol.exchange import Exchange, Limits
 from ..protocol.position import Position
-from ..protocol.recovery import Answer, Decision, decide, needs_checksum
+from ..protocol.recovery import Answer, Decision, decide, known_checksum, needs_checksum
 from ..protocol.subscription import State, Subscription
 from ..publication import node_clock
 from .delivery import Delivery
@@ -168,10 +168,12 @@ class Connection:
                 case exchange.Leave(subscriptions):
                     for subscription in subscriptions:
                         self._leave(subscription)
-                case exchange.Resync(subscription):
+                case exchange.Resync(subscription, position):
                     tap = self._taps.get(subscription)
                     if tap is not None:
-                        self._drifted(subscription.name, subscription.sent)
+                        sent = subscription.sent
+                        known = sent.checksum if sent is not None and sent.seq == position.seq else None
+                        self._drifted(subscription.name, position, known)
                         tap.resync(Resync.DIVERGED)
                 case exchange.Ping():
                     self._ping()
@@ -291,8 +293,10 @@ class Connection:
             await asyncio.shield(feed.grouped)  # first the layer, then the log: nothing falls between
         head = await self.hub.head(feed.name)
         checksum = None
-        if claim is not None and needs_checksum(claim, head):
-            checksum = await self.hub.checksum_at(feed, claim)
+        if claim is not None:
+            checksum = known_checksum(claim, head)
+            if needs_checksum(claim, head):
+                checksum = await self.hub.checksum_at(feed, claim)
         decision = decide(
             claim, head, checksum=checksum, retired=feed.retired, max_delta=settings().MAX_DELTA
         )

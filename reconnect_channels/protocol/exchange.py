@@ -105,9 +105,10 @@ class Wake:
 
 @dataclass(frozen=True)
 class Resync:
-    """The client proved to hold another history: give it a snapshot."""
+    """The client proved by the position that it holds another history: give it a snapshot."""
 
     subscription: Subscription
+    position: Position
 
 
 @dataclass(frozen=True)
@@ -256,7 +257,7 @@ class Exchange:
             if subscription is None or position is None:
                 continue
             if not subscription.acknowledge(position, now):
-                actions.append(Resync(subscription))
+                actions.append(Resync(subscription, position))
             elif subscription.state is State.CATCHING_UP and subscription.has_credit:
                 actions.append(Wake(subscription))
         return actions

@@ -238,7 +238,7 @@ def test_a_wrong_checksum_in_an_ack_or_pong_asks_for_a_resync(kind):
     subscription.start(at(0), 0.0)
     subscription.took(at(5), 1)
     wrong = json.dumps({"type": kind, "streams": {"s": at(5, 77).wire()}})
-    assert exchange.receive(wrong, 1.0) == [Resync(subscription)]
+    assert exchange.receive(wrong, 1.0) == [Resync(subscription, at(5, 77))]
 
 
 def test_acks_of_what_is_not_subscribed_are_ignored():

@@ -253,7 +253,7 @@ class Conversation(RuleBasedStateMachine):
         self.note_progress(acked)
         assert subscription.acked == seq
         if wrong and seq == sent.seq:
-            assert actions == [Resync(subscription)]
+            assert actions == [Resync(subscription, position)]
         elif not wrong:
             ready = subscription.state is State.CATCHING_UP and subscription.has_credit
             assert actions == ([Wake(subscription)] if ready else [])
