@@ -288,7 +288,10 @@ class Hub:
             if run.head.seq - position.seq > JUMP and feed.position == position:
                 feed.jump(run.head.position)  # the position was proven; who is behind reads the log
                 return
-            feed.accept([entry for entry in run.entries if entry.seq > feed.position.seq])
+            fits = feed.accept([entry for entry in run.entries if entry.seq > feed.position.seq])
+            if not fits and feed.position.epoch == run.head.epoch:  # an entry is missing, or isn't what it was
+                await self._mismatched(feed, feed.position, Mismatch(Resync.DIVERGED, run.head))
+                return
             if feed.position.seq >= run.head.seq:
                 return
 
@@ -401,6 +404,8 @@ class Hub:
             )
             read.add_done_callback(lambda _: feed.reads.pop(after, None))
         run: Run = await asyncio.shield(read)
+        if run.entries and run.entries[-1].seq - after.seq != len(run.entries):
+            raise Mismatch(Resync.DIVERGED, run.head)  # entries are missing
         slots = [Slot(entry.position, entry.wire(), entry) for entry in run.entries]
         page = cut(after, slots, complete=not slots or slots[-1].position.seq == run.head.seq)
         if page.to.epoch == feed.position.epoch and page.to.seq > feed.position.seq:

@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 PART = 256 * 1024  # characters of one snapshot frame
 TAIL = 100  # entries that a newcomer gets where there is no snapshot hook and the log was trimmed
+ATTEMPTS = 5  # starts from a position that the log turned out not to lead on from
 UNREADABLE = "the log couldn't be read"
 
 
@@ -83,13 +84,15 @@ class StreamTap:
     async def _run(self, reason: Resync | None) -> None:
         subscription = self.subscription
         try:
-            while True:
+            for left in reversed(range(ATTEMPTS)):
                 try:
                     if reason is not None and not await self._send_snapshot(reason):
                         return
                     await self._catch_up()
                     return
                 except Mismatch as mismatch:
+                    if not left:
+                        raise
                     self._connection.hub.forget_snapshot(self.feed)
                     reason = mismatch.reason
                     if reason is Resync.EPOCH and subscription.sent is not None:
