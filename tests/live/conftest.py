@@ -1,7 +1,10 @@
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 
+from reconnect_channels.live import connection
+from reconnect_channels.live import hub as hubs
 from reconnect_channels.testing import closed_hub
 
 
@@ -9,3 +12,20 @@ from reconnect_channels.testing import closed_hub
 async def hub() -> AsyncIterator[None]:
     async with closed_hub():
         yield
+
+
+@pytest.fixture
+def configure(settings: Any) -> Callable[..., None]:
+    """Sets keys of RECONNECT_CHANNELS beside those that are set."""
+
+    def configure(**changed: Any) -> None:
+        settings.RECONNECT_CHANNELS = {**getattr(settings, "RECONNECT_CHANNELS", {}), **changed}
+
+    return configure
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clocks are looked at every few milliseconds, so that short limits come true soon."""
+    monkeypatch.setattr(connection, "TICK", 0.01)
+    monkeypatch.setattr(hubs, "AFTER_BURST", 0.01)
