@@ -61,6 +61,13 @@ class DatabaseLog(SequenceLog):
                 [value for row in rows for value in row],
             )
 
+    def _take(self, stream: str, using: str | None = None) -> tuple[int, int, int] | None:
+        """Takes a stream's row, if there is one, to the end of the transaction: (pk, head, floor)."""
+        rows = self._query(
+            f"UPDATE {STREAM} SET head = head WHERE name = %s RETURNING id, head, floor", [stream], using
+        )
+        return rows[0] if rows else None  # type: ignore[return-value]
+
     def append(
         self, stream: str, drafts: Sequence[Draft], clock: int, *, using: str | None = None
     ) -> list[Entry]:
@@ -106,7 +113,9 @@ class DatabaseLog(SequenceLog):
                 )
 
     def existing(self, stream: str, ids: Sequence[str], *, using: str | None = None) -> dict[str, Entry]:
-        self._query(f"UPDATE {STREAM} SET head = head WHERE name = %s RETURNING id", [stream], using)
+        if self._take(stream, using) is None:
+            self._begin([stream], using)
+            self._take(stream, using)
         marks = ", ".join(["%s"] * len(ids))
         rows = self._query(
             f"SELECT s.epoch, {ENTRY_COLUMNS} FROM {STREAM} s JOIN {ENTRY} e ON e.stream_id = s.id "
@@ -176,12 +185,10 @@ class DatabaseLog(SequenceLog):
 
     def trim(self, stream: str, floor: int) -> int:
         with transaction.atomic(using=self.using):
-            rows = self._query(
-                f"UPDATE {STREAM} SET head = head WHERE name = %s RETURNING id, head, floor", [stream]
-            )
-            if not rows:
+            taken = self._take(stream)
+            if taken is None:
                 return 0
-            pk, head, old = rows[0]
+            pk, head, old = taken
             floor = min(floor, head + 1)
             if floor <= old:
                 return 0
@@ -199,4 +206,6 @@ class DatabaseLog(SequenceLog):
         return self.heads([stream])[stream]
 
     def drop(self, stream: str) -> None:
-        Stream.objects.using(self.using).filter(name=stream).delete()
+        with transaction.atomic(using=self.using):
+            self._take(stream)  # whoever appends now would leave entries without a stream
+            Stream.objects.using(self.using).filter(name=stream).delete()

@@ -1,15 +1,15 @@
 """Threads and other processes of the tests; every thread has connections of its own and closes them."""
 
+import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import Any
 
-from django.db import connections
+from django.db import connection, connections
 
 from tests.servers import ROOT, django_environment
 
@@ -25,7 +25,12 @@ def at_once(*functions: Callable[[], Any]) -> list[Any]:
         return closing(function)()
 
     with ThreadPoolExecutor(len(functions)) as pool:
-        return [future.result(PATIENCE) for future in [pool.submit(job, f) for f in functions]]
+        futures = [pool.submit(job, function) for function in functions]
+        done, rest = wait(futures, PATIENCE, FIRST_EXCEPTION)
+        for future in done:
+            future.result()
+        assert not rest, f"{len(rest)} didn't end"
+        return [future.result() for future in futures]
 
 
 def closing(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -40,32 +45,41 @@ def closing(function: Callable[..., Any]) -> Callable[..., Any]:
     return closed
 
 
-@contextmanager
-def aside(function: Callable[[], Any]) -> Iterator["Aside"]:
-    """Runs a function in another thread during the block, which waits for its end."""
-    thread = Aside(function)
-    thread.start()
-    try:
-        yield thread
-    finally:
-        thread.join(PATIENCE)
-        assert not thread.is_alive()
-    if thread.error is not None:
-        raise thread.error
-
-
 class Aside(threading.Thread):
+    """Runs a function in another thread."""
+
     def __init__(self, function: Callable[[], Any]) -> None:
         super().__init__(daemon=True)
-        self.function = closing(function)
-        self.result: Any = None
-        self.error: BaseException | None = None
+        self._function = closing(function)
+        self._result: Any = None
+        self._error: BaseException | None = None
+        self.start()
 
     def run(self) -> None:
         try:
-            self.result = self.function()
+            self._result = self._function()
         except BaseException as error:
-            self.error = error
+            self._error = error
+
+    def end(self) -> Any:
+        """Waits for the end; returns what the function returned, raises what it raised."""
+        self.join(PATIENCE)
+        assert not self.is_alive()
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+
+def someone_waits() -> bool:
+    """Whether another transaction waits for a lock. SQLite doesn't tell; there the order is left open."""
+    if connection.vendor == "sqlite":
+        return True
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) "
+            "WHERE NOT l.granted AND a.datname = current_database()"
+        )
+        return bool(cursor.fetchone()[0])
 
 
 def until(condition: Callable[[], Any], timeout: float = PATIENCE) -> Any:
@@ -92,8 +106,6 @@ def python(script: str, *arguments: str, setup: bool = True, **options: Any) -> 
 
 
 def _environment() -> dict[str, str]:
-    import os
-
     return {**os.environ, **django_environment()}
 
 
