@@ -289,7 +289,7 @@ class Hub:
                 feed.jump(run.head.position)  # the position was proven; who is behind reads the log
                 return
             fits = feed.accept([entry for entry in run.entries if entry.seq > feed.position.seq])
-            if not fits and feed.position.epoch == run.head.epoch:  # an entry is missing, or isn't what it was
+            if not fits and feed.position.epoch == run.head.epoch:  # one is missing, or isn't what it was
                 await self._mismatched(feed, feed.position, Mismatch(Resync.DIVERGED, run.head))
                 return
             if feed.position.seq >= run.head.seq:
