@@ -66,7 +66,7 @@ class DatabaseLog(SequenceLog):
         rows = self._query(
             f"UPDATE {STREAM} SET head = head WHERE name = %s RETURNING id, head, floor", [stream], using
         )
-        return rows[0] if rows else None  # type: ignore[return-value]
+        return rows[0] if rows else None
 
     def append(
         self, stream: str, drafts: Sequence[Draft], clock: int, *, using: str | None = None
