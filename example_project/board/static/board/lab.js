@@ -72,8 +72,8 @@ export class Lab {
     const run = {
       cut: () => {
         const seconds = number("cut-seconds");
-        const sockets = cut(seconds);
-        this.say(`The line is cut for ${seconds} s${sockets ? "" : "; there was no open socket in this tab"}`);
+        this.say(`The line is cut for ${seconds} s`);
+        if (!cut(seconds)) this.say("There was no open socket in this tab");
         setTimeout(() => this.say("The line is whole again; the client will find out"), seconds * 1000);
       },
       "half-open": () => {
@@ -137,7 +137,7 @@ export class Lab {
     }
     if (waiting > 0) return;
     if (away.sent > 0) {
-      const known = away.known ? `; the server knew ${away.known} of them already and took none twice` : ", each once";
+      const known = away.known ? `; the server knew ${away.known} of them already and took none twice` : away.sent > 1 ? ", each once" : ", once";
       this.say(`${count(away.sent, "waiting message", "waiting messages")} arrived${known}`);
     }
     this.#away = null;
