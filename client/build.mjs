@@ -16,7 +16,7 @@ const out = join(here, "../reconnect_channels/static/reconnect_channels");
 const check = process.argv.includes("--check");
 
 /** Minified and gzipped, in bytes. */
-const BUDGET = 12 * 1024;
+const BUDGET = 12_800;
 
 /**
  * Properties that minified files may rename: spelled out, since a pattern would sooner or later catch one that stands on
@@ -24,9 +24,9 @@ const BUDGET = 12 * 1024;
  */
 const INTERNAL = `
   abandon acked attempted brokenAt catchUp caughtUp changedAt claims collecting cursor detach dirty dropParts flushed
-  forget goLive heals heard heardAt inFlight joined jumped lamport lane lastN pump resumeAt retries saving scope
-  startedAt stopRetry subscriber subscribers succeeded suspend tick transition transmit uninvited unverified verifiedAt
-  waitFor waitingOn wantsSnapshot
+  forget goLive heals heard heardAt inFlight joined jumped lamport lane lastN notBefore pump refresh refusal resumeAt
+  retries saving scope startedAt stopRetry subscriber subscribers succeeded suspend syncOf tick touch transition
+  transmit uninvited unverified verifiedAt waitFor waitingOn wantsSnapshot welcomed
 `;
 
 const banner = "/* reconnect_channels, BSD-3-Clause */";

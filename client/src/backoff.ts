@@ -9,10 +9,9 @@ const MAX_DOUBLINGS = 10;
  * @throws RangeError for bounds that are not positive finite numbers, and for an attempt that is NaN.
  */
 export function backoffCeiling(attempt: number, baseMs: number, maxMs: number): number {
-  if (!(baseMs > 0 && maxMs > 0 && Number.isFinite(baseMs) && Number.isFinite(maxMs))) {
+  if (!(baseMs > 0 && maxMs > 0 && baseMs < Infinity && maxMs < Infinity) || Number.isNaN(attempt)) {
     throw new RangeError("Invalid backoff bounds");
   }
-  if (Number.isNaN(attempt)) throw new RangeError("Invalid attempt");
   return Math.min(baseMs * 2 ** Math.min(Math.max(attempt, 0), MAX_DOUBLINGS), maxMs);
 }
 

@@ -7,7 +7,8 @@ import { isKnown, SUBPROTOCOL, type ServerFrame, type UnknownFrame, type Welcome
 import { LamportClock } from "./lamport.ts";
 import { browserSources, watchNetwork } from "./network.ts";
 import type { Options } from "./options.ts";
-import { Outbox, type QueueEntry, type Sending } from "./outbox.ts";
+import type { QueueEntry, Sending } from "./item.ts";
+import { Outbox } from "./outbox.ts";
 import type { Position } from "./position.ts";
 import { secureRandom, uuid4 } from "./random.ts";
 import { Receipts, type Lost } from "./receipts.ts";
@@ -15,24 +16,9 @@ import { noRecorder, safeRecorder } from "./recorder.ts";
 import type { State, StateChange } from "./state-machine.ts";
 import type { SubscribeOptions } from "./stream.ts";
 import { Streams } from "./streams.ts";
-import { sameSync, worst, type SyncState } from "./sync.ts";
+import type { SyncState } from "./sync.ts";
 import { resolveUrl, socketTransport, type SocketConstructor } from "./transport.ts";
-
-/** Everything a page shows of a client, immutable: a new object only when something in it changed. */
-export interface Snapshot {
-  readonly state: State;
-  readonly sync: SyncState;
-  /** Messages without an answer. */
-  readonly waiting: number;
-  /** Which attempt of this outage is made or waited for; 0 while connected. */
-  readonly attempt: number;
-  /** When the next attempt begins (milliseconds since 1970), while waiting for it. */
-  readonly retryAt: number | null;
-  readonly streams: Readonly<Record<string, { readonly seq: number; readonly kind: SyncState["kind"] }>>;
-  readonly clientId: string;
-  /** The server's name for this client, once WELCOME came. */
-  readonly session: string | null;
-}
+import { View, type Snapshot } from "./view.ts";
 
 export interface ClientEvents {
   stateChange: StateChange;
@@ -72,6 +58,7 @@ export class Client {
   readonly #outbox: Outbox;
   readonly #lamport = new LamportClock();
   readonly #receipts = new Receipts();
+  readonly #view: View;
   /** Aborted by `close`: whatever listens for the client's life ends with it. */
   readonly #life = new AbortController();
   /** Take subscriptions off signals that outlive the client. */
@@ -79,12 +66,6 @@ export class Client {
   readonly #traceparent: Options["traceparent"];
   #session: string | null = null;
   #identity: string | undefined;
-  #sync: SyncState | null = null;
-  #toldSync: SyncState | null = null;
-  #snapshot: Snapshot | null = null;
-  #toldSnapshot: Snapshot | null = null;
-  #dirty = true;
-  #refreshing = false;
 
   /** @throws TypeError for a URL that can't be used, RangeError for impossible backoff bounds */
   constructor(url: string | URL, options: Options = {}) {
@@ -100,7 +81,7 @@ export class Client {
     this.#traceparent = options.traceparent;
     this.#emitter = new Emitter((error) => (globalThis.reportError ?? console.error)(error));
     const error = (cause: unknown) => this.#error(cause);
-    const changed = () => this.#touch();
+    const changed = () => this.#view.touch();
 
     this.#streams = new Streams(
       { clock, random, recorder, lamport, baseMs, maxMs },
@@ -126,7 +107,7 @@ export class Client {
         error,
         queueChange: (waiting) => {
           this.#emitter.emit("queueChange", { waiting });
-          this.#touch();
+          this.#view.touch();
         },
         evict: (entry, reason) => this.#emitter.emit("evict", { entry, reason }),
         highWater: (waiting) => this.#emitter.emit("highWater", { waiting }),
@@ -153,11 +134,22 @@ export class Client {
         stateChange: (change) => {
           if (change.to === "FAILED") this.#outbox.abandon(`the connection failed: ${change.reason}`);
           this.#emitter.emit("stateChange", change);
-          this.#touch();
+          this.#view.touch();
         },
         handshake: (causes) => this.#emitter.emit("handshake", { causes }),
         error,
         progress: changed,
+      },
+    );
+    this.#view = new View(
+      this.#connection,
+      this.#streams,
+      this.#outbox,
+      () => ({ clientId: this.clientId, session: this.#session }),
+      {
+        syncChange: (sync) => this.#emitter.emit("syncChange", sync),
+        change: (snapshot) => this.#emitter.emit("change", snapshot),
+        error,
       },
     );
     if (networkAware) {
@@ -177,21 +169,12 @@ export class Client {
 
   /** How fresh the subscribed streams are, as one. The same object until it changes. */
   get sync(): SyncState {
-    const next = this.#computeSync();
-    if (!this.#sync || !sameSync(this.#sync, next)) this.#sync = Object.freeze(next);
-    return this.#sync;
+    return this.#view.sync;
   }
 
   /** The same object until something in it changes: made for `useSyncExternalStore`. */
   get snapshot(): Snapshot {
-    if (this.#dirty || !this.#snapshot) {
-      this.#dirty = false;
-      const next = this.#computeSnapshot();
-      if (!this.#snapshot || JSON.stringify(next) !== JSON.stringify(this.#snapshot)) {
-        this.#snapshot = Object.freeze(next);
-      }
-    }
-    return this.#snapshot;
+    return this.#view.snapshot;
   }
 
   /** Messages without an answer. */
@@ -224,7 +207,7 @@ export class Client {
     const streams = this.#streams;
     const { stream, subscriber } = streams.add(name, options);
     const { signal } = options;
-    const sync = () => this.#syncOf(stream);
+    const view = this.#view;
     const detach = () => {
       signal?.removeEventListener("abort", close);
       this.#detachers.delete(detach);
@@ -247,7 +230,7 @@ export class Client {
         return stream.seq;
       },
       get sync() {
-        return sync();
+        return view.syncOf(stream);
       },
       close,
     };
@@ -285,7 +268,7 @@ export class Client {
     this.#life.abort();
     this.#connection.close(code, reason);
     this.#outbox.abandon("the client was closed");
-    this.#refresh();
+    this.#view.refresh();
     this.#emitter.clear();
     for (const detach of [...this.#detachers]) detach();
   }
@@ -334,61 +317,5 @@ export class Client {
 
   #error(error: unknown): void {
     if (!this.#emitter.emit("error", error)) console.error(error);
-  }
-
-  // -- what people see ---------------------------------------------------------------------------
-
-  #syncOf(stream: Parameters<Streams["remove"]>[0]): SyncState {
-    const tracked = this.#streams.get(stream.name) === stream;
-    return stream.sync(tracked && this.#streams.connected, this.#outbox.waitingOn(stream.name));
-  }
-
-  #computeSync(): SyncState {
-    const states = [];
-    for (const stream of this.#streams) if (stream.subscribers.size) states.push(this.#syncOf(stream));
-    const { waiting } = this.#outbox;
-    if (states.length || this.#streams.connected) return worst(states, waiting);
-    return { kind: "stale", since: this.#connection.heardAt, waiting };
-  }
-
-  #computeSnapshot(): Snapshot {
-    const { state, attempt, retryAt } = this.#connection;
-    const streams: Record<string, { seq: number; kind: SyncState["kind"] }> = {};
-    for (const stream of this.#streams) {
-      streams[stream.name] = Object.freeze({ seq: stream.seq, kind: this.#syncOf(stream).kind });
-    }
-    Object.freeze(streams);
-    const { sync, waiting, clientId } = this;
-    return { state, sync, waiting, attempt, retryAt, streams, clientId, session: this.#session };
-  }
-
-  /** Something may have changed: told once, when this turn of the event loop is done. */
-  #touch(): void {
-    this.#dirty = true;
-    if (this.#refreshing) return;
-    this.#refreshing = true;
-    queueMicrotask(() => {
-      this.#refreshing = false;
-      this.#refresh();
-    });
-  }
-
-  #refresh(): void {
-    this.#dirty = true;
-    for (const stream of this.#streams) {
-      const sync = this.#syncOf(stream);
-      for (const subscriber of [...stream.subscribers]) {
-        if (subscriber.sync && sameSync(subscriber.sync, sync)) continue;
-        subscriber.sync = sync;
-        try {
-          subscriber.options.onSync?.(sync);
-        } catch (error) {
-          this.#error(error);
-        }
-      }
-    }
-    const { sync, snapshot } = this;
-    if (sync !== this.#toldSync) this.#emitter.emit("syncChange", (this.#toldSync = sync));
-    if (snapshot !== this.#toldSnapshot) this.#emitter.emit("change", (this.#toldSnapshot = snapshot));
   }
 }

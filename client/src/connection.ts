@@ -1,6 +1,7 @@
-import { backoffCeiling } from "./backoff.ts";
 import { after, type Clock } from "./clock.ts";
-import { isKnown, isTerminal, readFrame, type Bye, type ServerFrame, type UnknownFrame, type Welcome } from "./frames.ts";
+import { Comeback, type End } from "./comeback.ts";
+import { isKnown, readFrame, type Bye, type ServerFrame, type UnknownFrame, type Welcome } from "./frames.ts";
+import { Handshakes } from "./handshake.ts";
 import { Liveness } from "./liveness.ts";
 import type { WakeCause } from "./network.ts";
 import type { Random } from "./random.ts";
@@ -10,26 +11,8 @@ import type { Ending, OpenTransport, Transport } from "./transport.ts";
 
 /** At most one attempt or probe a second, however many network events come (design 11.3). */
 const WAKE_EVERY_MS = 1_000;
-/** So many opens without WELCOME, one after another, are worth a word to the application (protocol 1.3). */
-const OPENS_IN_VAIN = 3;
-/** Several INVALID_SEQ within this time escalate (protocol 5.8). */
-const INVALID_SEQ_MS = 60_000;
-const INVALID_SEQ = 4000;
 /** Causes after which a socket that is still opening is better opened anew: its packets went the old way. */
 const RESTARTS: readonly WakeCause[] = ["online", "connection", "resume", "clock"];
-
-const NO_SUBPROTOCOL = [
-  "the consumer lacks DeltaSyncMixin or DedupMixin",
-  "the URL leads to another consumer",
-  "a proxy drops the header Sec-WebSocket-Protocol",
-];
-const NO_WELCOME = ["a proxy or middleware swallows frames", "the server can't reach its database", ...NO_SUBPROTOCOL];
-const NO_OPEN = [
-  "the server can't be reached at this URL",
-  "the Origin is not in ALLOWED_ORIGINS",
-  // Chromium fails the handshake where the answer names no subprotocol; others open the socket.
-  ...NO_SUBPROTOCOL,
-];
 
 export interface ConnectionSettings {
   readonly baseMs: number;
@@ -70,12 +53,6 @@ interface Attempt {
   opened: boolean;
 }
 
-interface End extends Ending {
-  /** BYE's word, which wins over the code. */
-  readonly reconnect?: boolean;
-  readonly window?: readonly [number, number];
-}
-
 /** Keeps one link to the server: attempts, waits between them, liveness, and when to give up (design 11.1-11.3). */
 export class Connection {
   /** Wall time of the next attempt, while waiting for it. */
@@ -87,23 +64,20 @@ export class Connection {
   readonly #machine: StateMachine;
   #attempt: Attempt | null = null;
   #attempts = 0;
-  #failures = 0;
+  readonly #comeback: Comeback;
+  readonly #handshakes = new Handshakes();
   #stable = false;
   #closed = false;
   #suspended = false;
   #liveness: Liveness | null = null;
   #stopSleep = () => {};
-  #notBefore = 0;
   #wokeAt = -WAKE_EVERY_MS;
-  #opensInVain = 0;
-  #neverOpened = 0;
-  #welcomed = false;
-  #invalidSeqs: number[] = [];
 
   constructor(settings: ConnectionSettings, events: ConnectionEvents) {
     this.#settings = settings;
     this.#events = events;
     this.heardAt = settings.clock.wall();
+    this.#comeback = new Comeback(settings, () => events.forget());
     this.#machine = new StateMachine(settings.recorder, (change) => events.stateChange(change));
   }
 
@@ -118,7 +92,7 @@ export class Connection {
 
   /** Which attempt of this outage is made or waited for; 0 while connected. */
   get attempt(): number {
-    return this.#is("CONNECTED") ? 0 : this.#failures + 1;
+    return this.#is("CONNECTED") ? 0 : this.#comeback.failures + 1;
   }
 
   start(): void {
@@ -148,7 +122,7 @@ export class Connection {
   retry(): void {
     if (this.#closed) return;
     if (this.#is("FAILED")) {
-      this.#failures = 0;
+      this.#comeback.reset();
       this.#machine.transition("DISCONNECTED", "retry");
       if (this.#is("DISCONNECTED") && !this.#closed) this.#reconnect("retry", () => this.#try());
     } else if (this.#suspended) this.wake("user");
@@ -169,7 +143,7 @@ export class Connection {
       if (probe) this.#liveness?.probe(probe);
     } else if (this.#is("RECONNECTING")) {
       if (this.#attempt === null) {
-        const due = Math.max(now, this.#wokeAt + WAKE_EVERY_MS, this.#notBefore);
+        const due = Math.max(now, this.#wokeAt + WAKE_EVERY_MS, this.#comeback.notBefore);
         if (due <= now) this.#wakeUp(now);
         else if (this.retryAt !== null && due - now < this.retryAt - this.#settings.clock.wall()) this.#sleep(due - now, true);
       } else if (RESTARTS.includes(cause) && now - this.#attempt.startedAt >= WAKE_EVERY_MS) {
@@ -243,8 +217,7 @@ export class Connection {
     const attempt = this.#attempt;
     this.#measure("connected");
     attempt?.scope.abort();
-    this.#opensInVain = this.#neverOpened = 0;
-    this.#welcomed = true;
+    this.#handshakes.welcomed();
     this.#stable = false;
     this.#machine.transition("CONNECTED", "welcome");
     if (this.#attempt !== attempt || !this.#is("CONNECTED")) return; // a listener closed us
@@ -253,8 +226,7 @@ export class Connection {
     this.#liveness.expect(frame.heartbeat_ms);
     after(clock, stableMs, signal, () => {
       this.#stable = true;
-      this.#failures = 0;
-      this.#notBefore = 0;
+      this.#comeback.reset();
     });
     this.#events.welcome(frame);
   }
@@ -272,42 +244,25 @@ export class Connection {
   #ended(end: End): void {
     const attempt = this.#attempt;
     const reason = `${end.code}${end.reason ? ` ${end.reason}` : ""}`;
-    const terminal = end.reconnect === undefined ? isTerminal(end.code) : !end.reconnect;
     if (this.#is("CONNECTED")) {
-      if (!this.#stable) this.#failures++;
+      if (!this.#stable) this.#comeback.failures++;
       this.#leave(reason);
       if (this.#closed || !this.#is("DISCONNECTED")) return;
-      this.#reconnect(reason, () => this.#next(end, reason, terminal));
+      this.#reconnect(reason, () => this.#next(end, reason));
     } else if (this.#is("RECONNECTING")) {
       this.#measure(end.reason === "connect timeout" ? "timeout" : "failed");
       this.#letGo(1000, "");
-      this.#failures++;
-      this.#complain(end, attempt);
-      if (this.#is("RECONNECTING") && this.#attempt === null) this.#next(end, reason, terminal);
+      this.#comeback.failures++;
+      const causes = this.#handshakes.failed(end, attempt?.opened ?? false);
+      if (causes) this.#events.handshake(causes);
+      if (this.#is("RECONNECTING") && this.#attempt === null) this.#next(end, reason);
     }
   }
 
-  #next(end: End, reason: string, terminal: boolean): void {
-    const { clock, baseMs, maxMs, maxAttempts, random, recorder } = this.#settings;
-    if (terminal || this.#failures >= maxAttempts) {
-      this.#machine.transition("FAILED", terminal ? reason : `gave up after ${this.#failures} attempts: ${reason}`);
-      return;
-    }
-    if (end.window) {
-      const [min, max] = end.window;
-      this.#notBefore = clock.now() + min;
-      this.#sleep(min + random() * (max - min));
-      return;
-    }
-    let ceiling = backoffCeiling(this.#failures, baseMs, maxMs);
-    if (end.code === INVALID_SEQ) {
-      const now = clock.now();
-      this.#invalidSeqs = [...this.#invalidSeqs.filter((at) => now - at < INVALID_SEQ_MS), now];
-      if (this.#invalidSeqs.length === 2) this.#events.forget();
-      if (this.#invalidSeqs.length <= 2) ceiling = baseMs;
-    }
-    if (ceiling >= maxMs) recorder.count("reconnect_backoff_capped_total");
-    this.#sleep(ceiling * random());
+  #next(end: End, reason: string): void {
+    const refusal = this.#comeback.refusal(end, reason);
+    if (refusal) this.#machine.transition("FAILED", refusal);
+    else this.#sleep(this.#comeback.delay(end));
   }
 
   #sleep(ms: number, quiet = false): void {
@@ -356,13 +311,5 @@ export class Connection {
       outcome,
       environment: environment(),
     });
-  }
-
-  #complain(end: End, attempt: Attempt | null): void {
-    if (end.reconnect !== undefined) return; // BYE: the server speaks, and said what it wants
-    if (end.stranger) this.#events.handshake(NO_SUBPROTOCOL);
-    else if (attempt?.opened) {
-      if (++this.#opensInVain % OPENS_IN_VAIN === 0) this.#events.handshake(NO_WELCOME);
-    } else if (!this.#welcomed && ++this.#neverOpened === OPENS_IN_VAIN) this.#events.handshake(NO_OPEN);
   }
 }

@@ -1,4 +1,4 @@
-import type { Item } from "./outbox.ts";
+import type { Item } from "./item.ts";
 
 /** One stream's messages of one producer: numbered in order, answered in order (protocol 6). */
 export class Lane {

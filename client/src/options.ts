@@ -1,6 +1,6 @@
 import type { Clock } from "./clock.ts";
 import type { NetworkSources } from "./network.ts";
-import type { OutboxStore } from "./outbox.ts";
+import type { OutboxStore } from "./item.ts";
 import type { Random } from "./random.ts";
 import type { Recorder } from "./recorder.ts";
 import type { OpenTransport, SocketConstructor } from "./transport.ts";

@@ -2,70 +2,12 @@ import { TokenBucket } from "./bucket.ts";
 import { after, type Clock } from "./clock.ts";
 import { ClosedError, OutcomeUnknown, QueueOverflowError, Rejected } from "./errors.ts";
 import { waitOf, type MessageAck, type Reject } from "./frames.ts";
+import { view, type Item, type OutboxStore, type QueueEntry, type Receipt, type Sending } from "./item.ts";
 import { Lane } from "./lane.ts";
 import type { LamportClock } from "./lamport.ts";
 import { checkStream, encodePayload, MAX_MESSAGE_BYTES } from "./payload.ts";
 import { uuid4, type Random } from "./random.ts";
 import type { Recorder } from "./recorder.ts";
-
-/** What `send` resolves with: the message took effect, once. */
-export interface Receipt {
-  readonly id: string;
-  readonly epoch: string | null;
-  /** The last entry that the handler published on the message's stream. */
-  readonly seq: number | null;
-  /** What the handler returned. */
-  readonly result: unknown;
-  /** An earlier transmission did it. */
-  readonly duplicate: boolean;
-}
-
-/** The promise of `send`; `id` is the idempotency key, known at once. */
-export type Sending = Promise<Receipt> & { readonly id: string };
-
-/** A message without an answer, as the application may see it. */
-export interface QueueEntry {
-  readonly id: string;
-  readonly stream: string;
-  readonly payload: unknown;
-  /** "sent": the server may have it. Only "queued" ones are ever evicted. */
-  readonly state: "queued" | "sent";
-  /** Milliseconds since 1970. */
-  readonly createdAt: number;
-  /** How often its handler raised. */
-  readonly failures: number;
-}
-
-/** Where messages survive a reload. The default keeps nothing. */
-export interface OutboxStore {
-  /**
-   * Called when `n` was given, before the first transmission: a message that might have arrived must come back
-   * with its number. A promise delays the transmission.
-   */
-  save(message: QueueEntry & { readonly n: number; readonly producer: string }): void | Promise<void>;
-  /** The message is answered, evicted or given up. */
-  remove(id: string): void;
-}
-
-export interface Item {
-  readonly id: string;
-  readonly stream: string;
-  readonly lane: Lane;
-  readonly text: string;
-  readonly value: unknown;
-  readonly bytes: number;
-  readonly createdAt: number;
-  readonly resolve: (receipt: Receipt) => void;
-  readonly reject: (error: unknown) => void;
-  /** Given at first transmission (protocol 6.1), so that eviction leaves no holes. */
-  n: number | null;
-  /** On its way on this connection, not answered. */
-  inFlight: boolean;
-  failures: number;
-  /** It waited when the connection came, and counts for the flush rate. */
-  flushed: boolean;
-  detach: () => void;
-}
 
 export interface OutboxSettings {
   readonly clock: Clock;
@@ -434,8 +376,4 @@ export class Outbox {
     this.#lanes.set(stream, lane);
     return lane;
   }
-}
-
-function view({ id, stream, value: payload, n, createdAt, failures }: Item): QueueEntry {
-  return Object.freeze({ id, stream, payload, state: n === null ? "queued" : "sent", createdAt, failures });
 }

@@ -17,19 +17,15 @@ export const noRecorder: Recorder = { count() {}, observe() {}, gauge() {} };
 /** A recorder must never break the client. */
 export function safeRecorder(recorder: Recorder): Recorder {
   const guard =
-    <Args extends unknown[]>(record: (...args: Args) => void) =>
-    (...args: Args) => {
+    (kind: keyof Recorder) =>
+    (name: string, value?: number, labels?: Labels): void => {
       try {
-        record(...args);
+        recorder[kind](name, value as number, labels);
       } catch {
         // A measurement that is lost costs less than a stream that stops.
       }
     };
-  return {
-    count: guard((name: string, value?: number, labels?: Labels) => recorder.count(name, value, labels)),
-    observe: guard((name: string, value: number, labels?: Labels) => recorder.observe(name, value, labels)),
-    gauge: guard((name: string, value: number, labels?: Labels) => recorder.gauge(name, value, labels)),
-  };
+  return { count: guard("count"), observe: guard("observe"), gauge: guard("gauge") };
 }
 
 /** The browser family, the `environment` label of design 12. */

@@ -33,11 +33,6 @@ export function worst(states: readonly SyncState[], waiting: number): SyncState 
 export function describe(sync: SyncState): string {
   const waiting = sync.waiting ? `${sync.waiting} waiting` : "";
   if (sync.kind === "live") return waiting || "live";
-  const text = sync.kind === "stale" ? `stale since ${timeOfDay(sync.since)}` : `catching up (${sync.n})`;
+  const text = sync.kind === "stale" ? `stale since ${new Date(sync.since).toTimeString().slice(0, 8)}` : `catching up (${sync.n})`;
   return waiting ? `${text}, ${waiting}` : text;
-}
-
-function timeOfDay(ms: number): string {
-  const date = new Date(ms);
-  return [date.getHours(), date.getMinutes(), date.getSeconds()].map((part) => String(part).padStart(2, "0")).join(":");
 }

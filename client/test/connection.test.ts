@@ -100,6 +100,28 @@ describe("connecting", () => {
     made.client.close();
   });
 
+  test("a WELCOME between them, or a BYE, is no reason for alarm", async () => {
+    const server = new FakeServer();
+    const made = world({}, server);
+    const answers = ["nothing", "nothing", "welcome", "nothing", "nothing", "bye", "bye", "bye"];
+    server.intercept = (socket, { type }) => {
+      if (type !== "HELLO") return;
+      const answer = answers.shift();
+      if (answer === "welcome") server.welcome(socket);
+      if (answer === "bye") socket.deliver({ type: "BYE", code: 4013, reason: "", reconnect: true });
+      return true;
+    };
+    while (answers.length) {
+      await settle();
+      server.drop();
+      await settle();
+      made.client.retry();
+    }
+    await settle();
+    expect(made.heard["handshake"]).toEqual([]);
+    made.client.close();
+  });
+
   test("three attempts that never opened are told once: Chromium refuses an answer without subprotocol", async () => {
     const server = new FakeServer();
     server.accepts = false;
@@ -341,6 +363,14 @@ describe("ending", () => {
     made.server.drop();
     await settle(60_000);
     expect(made.client.state).toBe("DISCONNECTED");
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  test("close() from a listener at the moment of CONNECTED", async () => {
+    const made = world();
+    made.client.on("stateChange", ({ to }) => to === "CONNECTED" && made.client.close());
+    await settle();
+    expect(made.server.socket.closed).not.toBeNull();
     expect(vi.getTimerCount()).toBe(0);
   });
 

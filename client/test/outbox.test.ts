@@ -253,6 +253,19 @@ describe("REJECT", () => {
     expect(server.applied.map(({ payload }) => payload)).toEqual([3, 1, 2]);
   });
 
+  test("a new connection doesn't wait for what the old one asked to wait", async () => {
+    const { server } = await refusing({ code: 503, reason: "UNAVAILABLE", retry: true, retry_after_ms: 60_000 }, 1).then(
+      async (made) => {
+        void made.client.send("s", 1);
+        await settle();
+        return made;
+      },
+    );
+    server.drop();
+    await settle(500);
+    expect(server.applied).toHaveLength(1);
+  });
+
   test("ORDER: again from the oldest without an answer", async () => {
     const { client, server } = await connected();
     let lost = 1;
@@ -295,6 +308,20 @@ describe("bounds", () => {
     for (let i = 0; i < 4; i++) void client.send("s", i);
     await expect(client.send("s", 4)).rejects.toBeInstanceOf(QueueOverflowError);
     expect(client.waiting).toBe(4);
+  });
+
+  test("the oldest that was not sent goes, though older ones were sent", async () => {
+    const { client, server, heard } = await connected({ maxQueue: 20 });
+    server.intercept = mute;
+    for (let i = 0; i < 20; i++) void client.send("s", i);
+    void client.send("s", 20);
+    expect(heard["evict"]).toMatchObject([{ entry: { payload: 16, state: "queued" } }]);
+    server.intercept = null;
+    server.drop();
+    await settle(500);
+    expect(server.applied.map(({ n, payload }) => [n, payload])).toEqual(
+      Array.from({ length: 20 }, (_, i) => [i + 1, i < 16 ? i : i + 1]),
+    );
   });
 
   test("bytes count, too", async () => {

@@ -76,6 +76,17 @@ describe("subscribing", () => {
     expect(screen.seen).toEqual([{ state: null }, 1, { state: null }, 1, 2]);
   });
 
+  test("no entry reaches a subscriber before its state, not even in the same turn", async () => {
+    const { client, server, log } = await subscribed();
+    const later = collector();
+    client.subscribe("s", later);
+    log.append(1);
+    server.socket.onmessage?.({ data: JSON.stringify(log.delta("s", 0)) } as never);
+    expect(later.seen).toEqual([]);
+    await settle();
+    expect(later.seen).toEqual([{ state: null }, 1]);
+  });
+
   test("the last close unsubscribes; frames on their way are ignored", async () => {
     const { client, server, screen, subscription } = await subscribed();
     const other = client.subscribe("s");
@@ -410,7 +421,55 @@ describe("ERROR", () => {
   });
 });
 
+test("ERROR of a SUBSCRIBE that a later one replaced is old news; one more subscriber doesn't break a wait", async () => {
+  const { client, server, log } = await subscribed();
+  server.intercept = (_, { type }) => type === "SUBSCRIBE";
+  for (const n of [1, 2]) log.append(n);
+  server.socket.deliver(log.delta("s", 1, 2));
+  await settle();
+  const refuse = (ref: number) =>
+    server.socket.deliver({ type: "ERROR", code: 503, reason: "X", ref, streams: ["s"], retry_after_ms: 1_000 });
+  refuse(1);
+  await settle(3_000);
+  expect(server.socket.of("SUBSCRIBE")).toHaveLength(2);
+  refuse(2);
+  await settle();
+  client.subscribe("s");
+  await settle(999);
+  expect(server.socket.of("SUBSCRIBE")).toHaveLength(2);
+  await settle(251);
+  expect(server.socket.of("SUBSCRIBE")).toMatchObject([{}, {}, { ref: 3, streams: { s: null } }]);
+});
+
+test("the clock of messages is above that of entries", async () => {
+  const { client, server } = await subscribed();
+  for (let i = 0; i < 9; i++) server.publish("s", i);
+  await settle();
+  await Promise.all([client.send("s", 1), settle()]);
+  expect(server.socket.of("MESSAGE")).toMatchObject([{ clock: 10 }]);
+});
+
 describe("PING", () => {
+  test("its answer acknowledges, too", async () => {
+    const { server } = await subscribed();
+    for (let i = 0; i < 99; i++) server.publish("s", i);
+    server.ping();
+    server.publish("s", 100);
+    await settle();
+    expect(server.socket.of("ACK")).toHaveLength(1);
+  });
+
+  test("a head that a snapshot in parts is on its way to is no loss", async () => {
+    const { server, log } = await subscribed();
+    for (const n of [1, 2]) log.append(n);
+    const at = { ...log.snapshot("s", "gap"), seq: 2, checksum: log.checksum(), payload: undefined, parts: 2 };
+    server.socket.deliver({ ...at, part: 1, chunk: "[" });
+    server.ping();
+    server.socket.deliver({ ...at, part: 2, chunk: "]" });
+    await settle();
+    expect(server.socket.of("SUBSCRIBE")).toHaveLength(1);
+  });
+
   test("is answered with every position at once", async () => {
     const { server, log } = await subscribed();
     server.publish("s", 1);

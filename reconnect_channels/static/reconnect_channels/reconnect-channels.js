@@ -14,10 +14,9 @@ function uuid4() {
 // src/backoff.ts
 var MAX_DOUBLINGS = 10;
 function backoffCeiling(attempt, baseMs, maxMs) {
-  if (!(baseMs > 0 && maxMs > 0 && Number.isFinite(baseMs) && Number.isFinite(maxMs))) {
+  if (!(baseMs > 0 && maxMs > 0 && baseMs < Infinity && maxMs < Infinity) || Number.isNaN(attempt)) {
     throw new RangeError("Invalid backoff bounds");
   }
-  if (Number.isNaN(attempt)) throw new RangeError("Invalid attempt");
   return Math.min(baseMs * 2 ** Math.min(Math.max(attempt, 0), MAX_DOUBLINGS), maxMs);
 }
 function calculateBackoff(attempt, baseMs, maxMs, random = secureRandom) {
@@ -176,6 +175,82 @@ function isTerminal(code) {
   return code >= 4500 && code <= 4999;
 }
 
+// src/comeback.ts
+var INVALID_SEQ_MS = 6e4;
+var INVALID_SEQ = 4e3;
+var Comeback = class {
+  /** Ends in a row without a stable connection between them. */
+  failures = 0;
+  /** Monotonic time before which the server doesn't want us, whatever the network says. */
+  notBefore = 0;
+  #invalidSeqs = [];
+  #settings;
+  #forget;
+  constructor(settings, forget) {
+    this.#settings = settings;
+    this.#forget = forget;
+  }
+  /** A connection held, or the user asks again: all begins anew. */
+  reset() {
+    this.failures = this.notBefore = 0;
+  }
+  /** Why not to come back; empty: come back. */
+  refusal({ code, reconnect }, reason) {
+    if (reconnect === void 0 ? isTerminal(code) : !reconnect) return reason;
+    return this.failures >= this.#settings.maxAttempts ? `gave up after ${this.failures} attempts: ${reason}` : "";
+  }
+  /** The wait in milliseconds. */
+  delay({ code, window }) {
+    const { clock, baseMs, maxMs, random, recorder } = this.#settings;
+    const now = clock.now();
+    if (window) {
+      const [min, max] = window;
+      this.notBefore = now + min;
+      return min + random() * (max - min);
+    }
+    let ceiling = backoffCeiling(this.failures, baseMs, maxMs);
+    if (code === INVALID_SEQ) {
+      this.#invalidSeqs = [...this.#invalidSeqs.filter((at) => now - at < INVALID_SEQ_MS), now];
+      const { length } = this.#invalidSeqs;
+      if (length === 2) this.#forget();
+      if (length <= 2) ceiling = baseMs;
+    }
+    if (ceiling >= maxMs) recorder.count("reconnect_backoff_capped_total");
+    return ceiling * random();
+  }
+};
+
+// src/handshake.ts
+var IN_VAIN = 3;
+var NO_SUBPROTOCOL = [
+  "the consumer lacks DeltaSyncMixin or DedupMixin",
+  "the URL leads to another consumer",
+  "a proxy drops the header Sec-WebSocket-Protocol"
+];
+var NO_WELCOME = ["a proxy or middleware swallows frames", "the server can't reach its database", ...NO_SUBPROTOCOL];
+var NO_OPEN = [
+  "the server can't be reached at this URL",
+  "the Origin is not in ALLOWED_ORIGINS",
+  // Chromium fails the handshake where the answer names no subprotocol; others open the socket.
+  ...NO_SUBPROTOCOL
+];
+var Handshakes = class {
+  #opened = 0;
+  #unopened = 0;
+  #ever = false;
+  welcomed() {
+    this.#opened = this.#unopened = 0;
+    this.#ever = true;
+  }
+  /** An attempt failed. @returns the likely causes, when it is time to tell them */
+  failed(end, opened) {
+    if (end.reconnect !== void 0) return;
+    if (end.stranger) return NO_SUBPROTOCOL;
+    if (opened) return ++this.#opened % IN_VAIN ? void 0 : NO_WELCOME;
+    return !this.#ever && ++this.#unopened === IN_VAIN ? NO_OPEN : void 0;
+  }
+};
+
 // src/liveness.ts
 var DEAD_AFTER_MS = 25e3;
 var PROBE_MS = 3e3;
@@ -236,17 +311,13 @@ var noRecorder = { count() {
 }, gauge() {
 } };
 function safeRecorder(recorder) {
-  const guard = (record) => (...args) => {
+  const guard = (kind) => (name, value, labels) => {
     try {
-      record(...args);
+      recorder[kind](name, value, labels);
     } catch {
     }
   };
-  return {
-    count: guard((name, value, labels) => recorder.count(name, value, labels)),
-    observe: guard((name, value, labels) => recorder.observe(name, value, labels)),
-    gauge: guard((name, value, labels) => recorder.gauge(name, value, labels))
-  };
+  return { count: guard("count"), observe: guard("observe"), gauge: guard("gauge") };
 }
 function environment(userAgent = globalThis.navigator?.userAgent ?? "") {
   if (/chrom(e|ium)\//i.test(userAgent)) return "chromium";
@@ -303,22 +374,7 @@ var StateMachine = class {
 
 // src/connection.ts
 var WAKE_EVERY_MS = 1e3;
-var OPENS_IN_VAIN = 3;
-var INVALID_SEQ_MS = 6e4;
-var INVALID_SEQ = 4e3;
 var RESTARTS = ["online", "connection", "resume", "clock"];
-var NO_SUBPROTOCOL = [
-  "the consumer lacks DeltaSyncMixin or DedupMixin",
-  "the URL leads to another consumer",
-  "a proxy drops the header Sec-WebSocket-Protocol"
-];
-var NO_WELCOME = ["a proxy or middleware swallows frames", "the server can't reach its database", ...NO_SUBPROTOCOL];
-var NO_OPEN = [
-  "the server can't be reached at this URL",
-  "the Origin is not in ALLOWED_ORIGINS",
-  // Chromium fails the handshake where the answer names no subprotocol; others open the socket.
-  ...NO_SUBPROTOCOL
-];
 var Connection = class {
   /** Wall time of the next attempt, while waiting for it. */
   retryAt = null;
@@ -329,23 +385,20 @@ var Connection = class {
   #machine;
   #attempt = null;
   #attempts = 0;
-  #failures = 0;
+  #comeback;
+  #handshakes = new Handshakes();
   #stable = false;
   #closed = false;
   #suspended = false;
   #liveness = null;
   #stopSleep = () => {
   };
-  #notBefore = 0;
   #wokeAt = -WAKE_EVERY_MS;
-  #opensInVain = 0;
-  #neverOpened = 0;
-  #welcomed = false;
-  #invalidSeqs = [];
   constructor(settings, events) {
     this.#settings = settings;
     this.#events = events;
     this.heardAt = settings.clock.wall();
+    this.#comeback = new Comeback(settings, () => events.forget());
     this.#machine = new StateMachine(settings.recorder, (change) => events.stateChange(change));
   }
   get state() {
@@ -357,7 +410,7 @@ var Connection = class {
   }
   /** Which attempt of this outage is made or waited for; 0 while connected. */
   get attempt() {
-    return this.#is("CONNECTED") ? 0 : this.#failures + 1;
+    return this.#is("CONNECTED") ? 0 : this.#comeback.failures + 1;
   }
   start() {
     this.#reconnect("connect", () => this.#try());
@@ -382,7 +435,7 @@ var Connection = class {
   retry() {
     if (this.#closed) return;
     if (this.#is("FAILED")) {
-      this.#failures = 0;
+      this.#comeback.reset();
       this.#machine.transition("DISCONNECTED", "retry");
       if (this.#is("DISCONNECTED") && !this.#closed) this.#reconnect("retry", () => this.#try());
     } else if (this.#suspended) this.wake("user");
@@ -402,7 +455,7 @@ var Connection = class {
       if (probe) this.#liveness?.probe(probe);
     } else if (this.#is("RECONNECTING")) {
       if (this.#attempt === null) {
-        const due = Math.max(now, this.#wokeAt + WAKE_EVERY_MS, this.#notBefore);
+        const due = Math.max(now, this.#wokeAt + WAKE_EVERY_MS, this.#comeback.notBefore);
         if (due <= now) this.#wakeUp(now);
         else if (this.retryAt !== null && due - now < this.retryAt - this.#settings.clock.wall()) this.#sleep(due - now, true);
       } else if (RESTARTS.includes(cause) && now - this.#attempt.startedAt >= WAKE_EVERY_MS) {
@@ -468,8 +521,7 @@ var Connection = class {
     const attempt = this.#attempt;
     this.#measure("connected");
     attempt?.scope.abort();
-    this.#opensInVain = this.#neverOpened = 0;
-    this.#welcomed = true;
+    this.#handshakes.welcomed();
     this.#stable = false;
     this.#machine.transition("CONNECTED", "welcome");
     if (this.#attempt !== attempt || !this.#is("CONNECTED")) return;
@@ -478,8 +530,7 @@ var Connection = class {
     this.#liveness.expect(frame.heartbeat_ms);
     after(clock, stableMs, signal, () => {
       this.#stable = true;
-      this.#failures = 0;
-      this.#notBefore = 0;
+      this.#comeback.reset();
     });
     this.#events.welcome(frame);
   }
@@ -493,41 +544,24 @@ var Connection = class {
   #ended(end) {
     const attempt = this.#attempt;
     const reason = `${end.code}${end.reason ? ` ${end.reason}` : ""}`;
-    const terminal = end.reconnect === void 0 ? isTerminal(end.code) : !end.reconnect;
     if (this.#is("CONNECTED")) {
-      if (!this.#stable) this.#failures++;
+      if (!this.#stable) this.#comeback.failures++;
       this.#leave(reason);
       if (this.#closed || !this.#is("DISCONNECTED")) return;
-      this.#reconnect(reason, () => this.#next(end, reason, terminal));
+      this.#reconnect(reason, () => this.#next(end, reason));
     } else if (this.#is("RECONNECTING")) {
       this.#measure(end.reason === "connect timeout" ? "timeout" : "failed");
       this.#letGo(1e3, "");
-      this.#failures++;
-      this.#complain(end, attempt);
-      if (this.#is("RECONNECTING") && this.#attempt === null) this.#next(end, reason, terminal);
+      this.#comeback.failures++;
+      const causes = this.#handshakes.failed(end, attempt?.opened ?? false);
+      if (causes) this.#events.handshake(causes);
+      if (this.#is("RECONNECTING") && this.#attempt === null) this.#next(end, reason);
     }
   }
-  #next(end, reason, terminal) {
-    const { clock, baseMs, maxMs, maxAttempts, random, recorder } = this.#settings;
-    if (terminal || this.#failures >= maxAttempts) {
-      this.#machine.transition("FAILED", terminal ? reason : `gave up after ${this.#failures} attempts: ${reason}`);
-      return;
-    }
-    if (end.window) {
-      const [min, max] = end.window;
-      this.#notBefore = clock.now() + min;
-      this.#sleep(min + random() * (max - min));
-      return;
-    }
-    let ceiling = backoffCeiling(this.#failures, baseMs, maxMs);
-    if (end.code === INVALID_SEQ) {
-      const now = clock.now();
-      this.#invalidSeqs = [...this.#invalidSeqs.filter((at) => now - at < INVALID_SEQ_MS), now];
-      if (this.#invalidSeqs.length === 2) this.#events.forget();
-      if (this.#invalidSeqs.length <= 2) ceiling = baseMs;
-    }
-    if (ceiling >= maxMs) recorder.count("reconnect_backoff_capped_total");
-    this.#sleep(ceiling * random());
+  #next(end, reason) {
+    const refusal = this.#comeback.refusal(end, reason);
+    if (refusal) this.#machine.transition("FAILED", refusal);
+    else this.#sleep(this.#comeback.delay(end));
   }
   #sleep(ms, quiet = false) {
     const { clock, recorder } = this.#settings;
@@ -571,13 +605,6 @@ var Connection = class {
       outcome,
       environment: environment()
     });
-  }
-  #complain(end, attempt) {
-    if (end.reconnect !== void 0) return;
-    if (end.stranger) this.#events.handshake(NO_SUBPROTOCOL);
-    else if (attempt?.opened) {
-      if (++this.#opensInVain % OPENS_IN_VAIN === 0) this.#events.handshake(NO_WELCOME);
-    } else if (!this.#welcomed && ++this.#neverOpened === OPENS_IN_VAIN) this.#events.handshake(NO_OPEN);
   }
 };
 
@@ -693,6 +720,11 @@ var TokenBucket = class {
     return 0;
   }
 };
+
+// src/item.ts
+function view({ id, stream, value: payload, n, createdAt, failures }) {
+  return Object.freeze({ id, stream, payload, state: n === null ? "queued" : "sent", createdAt, failures });
+}
 
 // src/lane.ts
 var Lane = class {
@@ -1091,9 +1123,6 @@ var Outbox = class {
     return lane;
   }
 };
-function view({ id, stream, value: payload, n, createdAt, failures }) {
-  return Object.freeze({ id, stream, payload, state: n === null ? "queued" : "sent", createdAt, failures });
-}
 
 // src/receipts.ts
 var MAX_A_STREAM = 1e3;
@@ -1589,35 +1618,6 @@ function ignores(stream) {
   return !stream.joined || stream.ref !== null || stream.dirty;
 }
 
-// src/sync.ts
-function sameSync(a, b) {
-  return JSON.stringify(a) === JSON.stringify(b);
-}
-function worst(states, waiting) {
-  let since = Infinity;
-  let n = 0;
-  let behind = false;
-  for (const state of states) {
-    if (state.kind === "stale") since = Math.min(since, state.since);
-    if (state.kind === "catching-up") {
-      behind = true;
-      n += state.n;
-    }
-  }
-  if (since < Infinity) return { kind: "stale", since, waiting };
-  return behind ? { kind: "catching-up", n, waiting } : { kind: "live", waiting };
-}
-function describe(sync) {
-  const waiting = sync.waiting ? `${sync.waiting} waiting` : "";
-  if (sync.kind === "live") return waiting || "live";
-  const text2 = sync.kind === "stale" ? `stale since ${timeOfDay(sync.since)}` : `catching up (${sync.n})`;
-  return waiting ? `${text2}, ${waiting}` : text2;
-}
-function timeOfDay(ms) {
-  const date = new Date(ms);
-  return [date.getHours(), date.getMinutes(), date.getSeconds()].map((part) => String(part).padStart(2, "0")).join(":");
-}
-
 // src/transport.ts
 var OPEN = 1;
 function socketTransport(url, Socket) {
@@ -1675,6 +1675,117 @@ function resolveUrl(url, base = globalThis.location?.href) {
   return resolved.href;
 }
 
+// src/sync.ts
+function sameSync(a, b) {
+  return JSON.stringify(a) === JSON.stringify(b);
+}
+function worst(states, waiting) {
+  let since = Infinity;
+  let n = 0;
+  let behind = false;
+  for (const state of states) {
+    if (state.kind === "stale") since = Math.min(since, state.since);
+    if (state.kind === "catching-up") {
+      behind = true;
+      n += state.n;
+    }
+  }
+  if (since < Infinity) return { kind: "stale", since, waiting };
+  return behind ? { kind: "catching-up", n, waiting } : { kind: "live", waiting };
+}
+function describe(sync) {
+  const waiting = sync.waiting ? `${sync.waiting} waiting` : "";
+  if (sync.kind === "live") return waiting || "live";
+  const text2 = sync.kind === "stale" ? `stale since ${new Date(sync.since).toTimeString().slice(0, 8)}` : `catching up (${sync.n})`;
+  return waiting ? `${text2}, ${waiting}` : text2;
+}
+
+// src/view.ts
+var View = class {
+  #sync = null;
+  #toldSync = null;
+  #snapshot = null;
+  #toldSnapshot = null;
+  #stale = true;
+  #scheduled = false;
+  #connection;
+  #streams;
+  #outbox;
+  #names;
+  #tell;
+  constructor(connection, streams, outbox, names, tell) {
+    this.#connection = connection;
+    this.#streams = streams;
+    this.#outbox = outbox;
+    this.#names = names;
+    this.#tell = tell;
+  }
+  syncOf(stream) {
+    const tracked = this.#streams.get(stream.name) === stream;
+    return stream.sync(tracked && this.#streams.connected, this.#outbox.waitingOn(stream.name));
+  }
+  get sync() {
+    const next = this.#computeSync();
+    if (!this.#sync || !sameSync(this.#sync, next)) this.#sync = Object.freeze(next);
+    return this.#sync;
+  }
+  get snapshot() {
+    if (this.#stale || !this.#snapshot) {
+      this.#stale = false;
+      const next = this.#computeSnapshot();
+      if (!this.#snapshot || JSON.stringify(next) !== JSON.stringify(this.#snapshot)) {
+        this.#snapshot = Object.freeze(next);
+      }
+    }
+    return this.#snapshot;
+  }
+  /** Something may have changed: told when this turn of the event loop is done. */
+  touch() {
+    this.#stale = true;
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    queueMicrotask(() => {
+      this.#scheduled = false;
+      this.refresh();
+    });
+  }
+  /** Tells what changed since it was last told. */
+  refresh() {
+    this.#stale = true;
+    for (const stream of this.#streams) {
+      const sync2 = this.syncOf(stream);
+      for (const subscriber of [...stream.subscribers]) {
+        if (subscriber.sync && sameSync(subscriber.sync, sync2)) continue;
+        subscriber.sync = sync2;
+        try {
+          subscriber.options.onSync?.(sync2);
+        } catch (error) {
+          this.#tell.error(error);
+        }
+      }
+    }
+    const { sync, snapshot } = this;
+    if (sync !== this.#toldSync) this.#tell.syncChange(this.#toldSync = sync);
+    if (snapshot !== this.#toldSnapshot) this.#tell.change(this.#toldSnapshot = snapshot);
+  }
+  #computeSync() {
+    const states = [];
+    for (const stream of this.#streams) if (stream.subscribers.size) states.push(this.syncOf(stream));
+    const { waiting } = this.#outbox;
+    if (states.length || this.#streams.connected) return worst(states, waiting);
+    return { kind: "stale", since: this.#connection.heardAt, waiting };
+  }
+  #computeSnapshot() {
+    const { state, attempt, retryAt } = this.#connection;
+    const streams = {};
+    for (const stream of this.#streams) {
+      streams[stream.name] = Object.freeze({ seq: stream.seq, kind: this.syncOf(stream).kind });
+    }
+    Object.freeze(streams);
+    return { state, sync: this.sync, waiting: this.#outbox.waiting, attempt, retryAt, streams, ...this.#names() };
+  }
+};
+
 // src/client.ts
 var Client = class {
   clientId;
@@ -1685,6 +1796,7 @@ var Client = class {
   #outbox;
   #lamport = new LamportClock();
   #receipts = new Receipts();
+  #view;
   /** Aborted by `close`: whatever listens for the client's life ends with it. */
   #life = new AbortController();
   /** Take subscriptions off signals that outlive the client. */
@@ -1692,12 +1804,6 @@ var Client = class {
   #traceparent;
   #session = null;
   #identity;
-  #sync = null;
-  #toldSync = null;
-  #snapshot = null;
-  #toldSnapshot = null;
-  #dirty = true;
-  #refreshing = false;
   /** @throws TypeError for a URL that can't be used, RangeError for impossible backoff bounds */
   constructor(url, options = {}) {
     const { baseMs = 500, maxMs = 2e4, connectTimeoutMs = 8e3, stableMs = 5e3, signal } = options;
@@ -1712,7 +1818,7 @@ var Client = class {
     this.#traceparent = options.traceparent;
     this.#emitter = new Emitter((error2) => (globalThis.reportError ?? console.error)(error2));
     const error = (cause) => this.#error(cause);
-    const changed = () => this.#touch();
+    const changed = () => this.#view.touch();
     this.#streams = new Streams(
       { clock, random, recorder, lamport, baseMs, maxMs },
       {
@@ -1737,7 +1843,7 @@ var Client = class {
         error,
         queueChange: (waiting) => {
           this.#emitter.emit("queueChange", { waiting });
-          this.#touch();
+          this.#view.touch();
         },
         evict: (entry2, reason) => this.#emitter.emit("evict", { entry: entry2, reason }),
         highWater: (waiting) => this.#emitter.emit("highWater", { waiting }),
@@ -1764,11 +1870,22 @@ var Client = class {
         stateChange: (change) => {
           if (change.to === "FAILED") this.#outbox.abandon(`the connection failed: ${change.reason}`);
           this.#emitter.emit("stateChange", change);
-          this.#touch();
+          this.#view.touch();
         },
         handshake: (causes) => this.#emitter.emit("handshake", { causes }),
         error,
         progress: changed
+      }
+    );
+    this.#view = new View(
+      this.#connection,
+      this.#streams,
+      this.#outbox,
+      () => ({ clientId: this.clientId, session: this.#session }),
+      {
+        syncChange: (sync) => this.#emitter.emit("syncChange", sync),
+        change: (snapshot) => this.#emitter.emit("change", snapshot),
+        error
       }
     );
     if (networkAware) {
@@ -1786,20 +1903,11 @@ var Client = class {
   }
   /** How fresh the subscribed streams are, as one. The same object until it changes. */
   get sync() {
-    const next = this.#computeSync();
-    if (!this.#sync || !sameSync(this.#sync, next)) this.#sync = Object.freeze(next);
-    return this.#sync;
+    return this.#view.sync;
   }
   /** The same object until something in it changes: made for `useSyncExternalStore`. */
   get snapshot() {
-    if (this.#dirty || !this.#snapshot) {
-      this.#dirty = false;
-      const next = this.#computeSnapshot();
-      if (!this.#snapshot || JSON.stringify(next) !== JSON.stringify(this.#snapshot)) {
-        this.#snapshot = Object.freeze(next);
-      }
-    }
-    return this.#snapshot;
+    return this.#view.snapshot;
   }
   /** Messages without an answer. */
   get waiting() {
@@ -1824,7 +1932,7 @@ var Client = class {
     const streams = this.#streams;
     const { stream, subscriber } = streams.add(name, options);
     const { signal } = options;
-    const sync = () => this.#syncOf(stream);
+    const view2 = this.#view;
     const detach = () => {
       signal?.removeEventListener("abort", close);
       this.#detachers.delete(detach);
@@ -1847,7 +1955,7 @@ var Client = class {
         return stream.seq;
       },
       get sync() {
-        return sync();
+        return view2.syncOf(stream);
       },
       close
     };
@@ -1877,7 +1985,7 @@ var Client = class {
     this.#life.abort();
     this.#connection.close(code, reason);
     this.#outbox.abandon("the client was closed");
-    this.#refresh();
+    this.#view.refresh();
     this.#emitter.clear();
     for (const detach of [...this.#detachers]) detach();
   }
@@ -1920,56 +2028,6 @@ var Client = class {
   }
   #error(error) {
     if (!this.#emitter.emit("error", error)) console.error(error);
-  }
-  // -- what people see ---------------------------------------------------------------------------
-  #syncOf(stream) {
-    const tracked = this.#streams.get(stream.name) === stream;
-    return stream.sync(tracked && this.#streams.connected, this.#outbox.waitingOn(stream.name));
-  }
-  #computeSync() {
-    const states = [];
-    for (const stream of this.#streams) if (stream.subscribers.size) states.push(this.#syncOf(stream));
-    const { waiting } = this.#outbox;
-    if (states.length || this.#streams.connected) return worst(states, waiting);
-    return { kind: "stale", since: this.#connection.heardAt, waiting };
-  }
-  #computeSnapshot() {
-    const { state, attempt, retryAt } = this.#connection;
-    const streams = {};
-    for (const stream of this.#streams) {
-      streams[stream.name] = Object.freeze({ seq: stream.seq, kind: this.#syncOf(stream).kind });
-    }
-    Object.freeze(streams);
-    const { sync, waiting, clientId } = this;
-    return { state, sync, waiting, attempt, retryAt, streams, clientId, session: this.#session };
-  }
-  /** Something may have changed: told once, when this turn of the event loop is done. */
-  #touch() {
-    this.#dirty = true;
-    if (this.#refreshing) return;
-    this.#refreshing = true;
-    queueMicrotask(() => {
-      this.#refreshing = false;
-      this.#refresh();
-    });
-  }
-  #refresh() {
-    this.#dirty = true;
-    for (const stream of this.#streams) {
-      const sync2 = this.#syncOf(stream);
-      for (const subscriber of [...stream.subscribers]) {
-        if (subscriber.sync && sameSync(subscriber.sync, sync2)) continue;
-        subscriber.sync = sync2;
-        try {
-          subscriber.options.onSync?.(sync2);
-        } catch (error) {
-          this.#error(error);
-        }
-      }
-    }
-    const { sync, snapshot } = this;
-    if (sync !== this.#toldSync) this.#emitter.emit("syncChange", this.#toldSync = sync);
-    if (snapshot !== this.#toldSnapshot) this.#emitter.emit("change", this.#toldSnapshot = snapshot);
   }
 };
 
