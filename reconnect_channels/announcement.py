@@ -54,7 +54,10 @@ def read_message(message: dict[str, Any]) -> tuple[str, list[Entry]]:
 def announce(entries: Sequence[Entry]) -> None:
     """Announces consecutive, committed entries of one stream; callable from any thread."""
     for listener in tuple(listeners):
-        listener(entries)
+        try:
+            listener(entries)
+        except Exception:
+            logger.exception("A listener failed; the others are told all the same")
     layer = get_channel_layer(settings().CHANNEL_LAYER)
     if layer is not None and not isinstance(layer, InMemoryChannelLayer):  # that one ends at this process
         _announcer().put(entries)
