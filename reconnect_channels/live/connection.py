@@ -31,6 +31,7 @@ Receive = Callable[[], Awaitable[Event]]
 
 TICK = 5.0  # seconds between looks at the clock
 RETRY_MS = (500, 3_000)
+FAREWELL = 10.0  # seconds that a peer has to take our close
 VERIFIED = 10.0  # seconds that a compared head counts as verified
 
 
@@ -64,6 +65,8 @@ class Connection:
         self._asking = asyncio.Lock()
         self.welcomed = asyncio.Event()  # nothing is joined or delivered before it is known who asks
         self._receive = receive
+        self._events: asyncio.Queue[Event] = asyncio.Queue()  # what isn't ours; few, since frames are
+        self._reader: asyncio.Task[None] | None = None
         self._taps: dict[Subscription, StreamTap] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._accepted = False
@@ -73,12 +76,21 @@ class Connection:
     # -- between server and consumer ---------------------------------------------------------------
 
     async def receive(self) -> Event:
-        """The consumer's `receive`: takes our frames out of the way."""
+        """The consumer's `receive`."""
+        if self._reader is None and not self.sender.gone:
+            self._reader = self.spawn(self._read())
+        return await self._events.get()
+
+    async def _read(self) -> None:
+        """Answers our frames, whatever the consumer does meanwhile."""
         while True:
             event = await self._receive()
-            if event["type"] != "websocket.receive" or not self._accepted:
-                return event
-            self.perform(self.exchange.receive(event.get("text"), self.loop.time()))
+            if event["type"] == "websocket.receive" and self._accepted:
+                self.perform(self.exchange.receive(event.get("text"), self.loop.time()))
+                continue
+            self._events.put_nowait(event)
+            if event["type"] == "websocket.disconnect":  # servers repeat it to whoever asks again
+                return
 
     async def send(self, event: Event) -> None:
         """The consumer's `send`: chooses our subprotocol, and says BYE before a close."""
@@ -121,6 +133,8 @@ class Connection:
         self.sender.end()
 
     def _gone(self) -> None:
+        self.exchange.close(Close.GOING_AWAY, "gone")  # frames that still come join nothing
+        self._events.put_nowait({"type": "websocket.disconnect", "code": 1006})
         self.welcomed.set()  # nobody waits for it in vain
         if self._timer is not None:
             self._timer.cancel()
@@ -146,8 +160,9 @@ class Connection:
     # -- actions -----------------------------------------------------------------------------------
 
     def write(self, text: str) -> None:
-        """Sends a control frame now or in turn."""
-        self.sender.put({"type": "websocket.send", "text": text})
+        """Sends a control frame now or in turn; nothing after a close."""
+        if not self._closing:
+            self.sender.put({"type": "websocket.send", "text": text})
 
     def perform(self, actions: list[exchange.Action]) -> None:
         """Does what the exchange decided, in order."""
@@ -198,11 +213,14 @@ class Connection:
     def _bye(self, code: int, reason: str, retry: tuple[int, int]) -> None:
         if self._closing:
             return
-        self._closing = True
         self.write(frames.bye(code, reason, retry))
+        self._closing = True
         self.sender.put({"type": "websocket.close", "code": int(code), "reason": reason[:100]})
         for subscription in list(self._taps):
             self._leave(subscription)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_later(FAREWELL, self.sender.end)
 
     def _leave(self, subscription: Subscription) -> None:
         tap = self._taps.pop(subscription, None)

@@ -105,7 +105,7 @@ class StreamTap:
         """Pages from ring or log until the sent position is the hub's; then, without a pause, live."""
         subscription, feed, hub = self.subscription, self.feed, self._connection.hub
         said_complete = False
-        while await self._sender.wait():
+        while await self._clear():
             sent = subscription.sent
             assert sent is not None
             if sent == feed.position:
@@ -121,11 +121,22 @@ class StreamTap:
             if not page.wires:
                 if page.to != feed.position:  # the hub is behind or elsewhere: compare, then look again
                     await hub.head(feed.name)
-            elif await self._sender.wait():
+            elif await self._clear():
                 text = delta(feed.name, page.after, page.to, page.wires, page.complete)
                 subscription.took(page.to, len(text))
                 said_complete = page.complete
                 self._sender.push({"type": "websocket.send", "text": text})
+
+    async def _clear(self) -> bool:
+        """Waits until the server takes frames; False when the socket is gone.
+
+        A peer that reads nothing makes no progress either: the exchange watches this too.
+        """
+        self.subscription.waiting = not self._sender.idle
+        try:
+            return await self._sender.wait()
+        finally:
+            self.subscription.waiting = False
 
     async def _wait_for(self, enough: Callable[[], bool]) -> None:
         """Waits for the client to make room; the exchange watches that it does (4008)."""
@@ -149,7 +160,7 @@ class StreamTap:
         if len(text) > settings().MAX_SNAPSHOT:
             connection.refuse([subscription], 413, Reason.SNAPSHOT_SIZE, "the snapshot is too large")
             return False
-        if not await self._sender.wait():
+        if not await self._clear():
             return False
         subscription.start(position, connection.loop.time())
         if len(text) <= PART:

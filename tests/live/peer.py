@@ -1,5 +1,7 @@
 """A raw peer of a consumer in this process: says what it is told to, and keeps what it heard."""
 
+import asyncio
+import inspect
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -127,6 +129,13 @@ class Peer:
 
 def _short(heard: list[Frame]) -> str:
     return ", ".join(str(frame)[:160] for frame in heard[-8:])
+
+
+async def eventually(condition: Callable[[], Any], timeout: float = 5) -> None:
+    """Waits for something that nothing announces."""
+    async with asyncio.timeout(timeout):
+        while not (await value if inspect.isawaitable(value := condition()) else value):  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
 
 
 async def publish_all(stream: str, payloads: Sequence[Any]) -> list[Entry]:

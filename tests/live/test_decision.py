@@ -14,7 +14,7 @@ from reconnect_channels.protocol.position import MODULUS, Position
 from reconnect_channels.publication import publish_many
 from reconnect_channels.testing import StreamCommunicator
 from tests.app.consumers import NotesConsumer
-from tests.live.peer import Peer, position_at, publish_all, publish_elsewhere, unheard
+from tests.live.peer import Peer, eventually, position_at, publish_all, publish_elsewhere, unheard
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 
@@ -113,7 +113,7 @@ async def test_pages_keep_to_256_kib():
 )
 async def test_around_the_floor(seq: int, answer: tuple[str, str] | None):
     entries = await publish_all(A, range(10))
-    await trim(A, 6)  # floor - 3, floor - 2, floor - 1, floor
+    await trim(A, 6)
     frame = await first_sync(entries[seq - 1].position)
     if answer is None:
         assert (frame["type"], frame["from"], frame["to"]) == ("SYNC_DELTA", seq, 10)
@@ -203,15 +203,14 @@ async def test_repeated_drift_is_counted_in_one_report():
     async with Peer(Board) as peer:
         await peer.greet({A: wrong}, identity=welcome["identity"])
         await peer.sync(A)
-        async with asyncio.timeout(5):
-            while (await DriftReport.objects.aget()).count != 2:
-                await asyncio.sleep(0.01)
+        await eventually(DriftReport.objects.filter(count=2).aexists)
 
 
 async def drift_reports(count: int) -> None:
-    async with asyncio.timeout(5):
-        while await DriftReport.objects.acount() != count:
-            await asyncio.sleep(0.01)
+    async def counted() -> bool:
+        return await DriftReport.objects.acount() == count
+
+    await eventually(counted)
 
 
 async def test_an_ack_of_another_history_is_answered_with_a_snapshot_and_reported():
