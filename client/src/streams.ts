@@ -1,6 +1,7 @@
 import { calculateBackoff } from "./backoff.ts";
 import { after, type Clock } from "./clock.ts";
 import { PayloadError, Rejected } from "./errors.ts";
+import { claim, Enrolment, ignores, type Claims } from "./enrolment.ts";
 import {
   waitOf,
   type ClientFrame,
@@ -14,7 +15,7 @@ import {
 } from "./frames.ts";
 import type { LamportClock } from "./lamport.ts";
 import { checkStream, isStream } from "./payload.ts";
-import { fromWire, toWire, type WirePosition } from "./position.ts";
+import { fromWire, toWire } from "./position.ts";
 import type { Random } from "./random.ts";
 import type { Recorder } from "./recorder.ts";
 import { Stream, type SubscribeOptions, type Subscriber } from "./stream.ts";
@@ -24,8 +25,6 @@ export const SYNC_WAIT_MS = 10_000;
 /** So many refused frames in a row, and the position itself is doubted. */
 const DOUBT_AFTER = 3;
 const DEFAULTS = { streams: 100, ack_entries: 100, ack_bytes: 64 * 1024 };
-
-type Claims = Record<string, WirePosition | null>;
 
 export interface StreamsSettings {
   readonly clock: Clock;
@@ -57,13 +56,17 @@ export class Streams {
   readonly #events: StreamsEvents;
   #link: AbortController | null = null;
   #greeted = new Set<Stream>();
-  #ref = 0;
-  #flushing = false;
+  readonly #enrolment: Enrolment;
   #limits = DEFAULTS;
 
   constructor(settings: StreamsSettings, events: StreamsEvents) {
     this.#settings = settings;
     this.#events = events;
+    this.#enrolment = new Enrolment(this, {
+      now: () => settings.clock.now(),
+      send: (frame) => this.#send(frame),
+      changed: () => events.changed(),
+    });
   }
 
   [Symbol.iterator](): IterableIterator<Stream> {
@@ -96,11 +99,11 @@ export class Streams {
         throw new PayloadError(`at most ${this.#limits.streams} streams a socket`);
       }
       stream = this.#track(name);
-      this.#want(stream);
+      this.#enrolment.want(stream);
     } else if (stream.cursor.position || stream.joined) {
       // It has a position and no state of its own: everybody gets a snapshot (protocol 5.7).
       stream.wantsSnapshot = true;
-      if (!stream.stopRetry) this.#want(stream);
+      if (!stream.stopRetry) this.#enrolment.want(stream);
     }
     const subscriber: Subscriber = { options, sync: null };
     stream.subscribers.add(subscriber);
@@ -112,11 +115,16 @@ export class Streams {
     stream.subscribers.delete(subscriber);
     if (stream.subscribers.size || stream.uninvited || this.#streams.get(stream.name) !== stream) return;
     this.#drop(stream);
-    if (stream.joined) this.#send({ type: "UNSUBSCRIBE", ref: ++this.#ref, streams: [stream.name] });
+    if (stream.joined) this.#enrolment.leave([stream.name]);
     stream.part();
   }
 
   // -- the link ----------------------------------------------------------------------------------
+
+  /** Asks for a sign of life (design 11.3). */
+  probe(): void {
+    this.#enrolment.probe();
+  }
 
   /** The positions for HELLO: everything is resumed at once (protocol 3). */
   claims(): Claims {
@@ -148,8 +156,8 @@ export class Streams {
       if (!stream.joined) stream.dirty = true;
     }
     this.#greeted.clear();
-    if (left.length) this.#send({ type: "UNSUBSCRIBE", ref: ++this.#ref, streams: left });
-    this.#flush();
+    if (left.length) this.#enrolment.leave(left);
+    this.#enrolment.flush();
     this.#events.changed();
   }
 
@@ -287,7 +295,7 @@ export class Streams {
         const { clock, random, baseMs } = this.#settings;
         stream.part();
         const ms = waitOf(wait, baseMs * 2) * (1 + random() / 2);
-        if (this.#link) stream.stopRetry = after(clock, ms, this.#link.signal, () => this.#want(stream));
+        if (this.#link) stream.stopRetry = after(clock, ms, this.#link.signal, () => this.#enrolment.want(stream));
       } else if (code === 403 || code === 413) {
         stream.part();
         this.#drop(stream);
@@ -321,7 +329,7 @@ export class Streams {
     const { clock } = this.#settings;
     if (failed && this.#streams.get(stream.name) === stream && stream.break(clock.now(), clock.wall())) {
       stream.wantsSnapshot = true;
-      this.#want(stream);
+      this.#enrolment.want(stream);
     }
   }
 
@@ -333,10 +341,10 @@ export class Streams {
     recorder.count("reconnect_holes_healed_total");
     stream.cursor.dropParts();
     if (tried >= DOUBT_AFTER) stream.cursor.forget();
-    if (!tried) return this.#want(stream);
+    if (!tried) return this.#enrolment.want(stream);
     // The answer itself didn't fit: don't turn a fault of the server into a loop.
     const ms = calculateBackoff(tried, baseMs, maxMs, random);
-    stream.stopRetry = after(clock, ms, this.#link.signal, () => this.#want(stream));
+    stream.stopRetry = after(clock, ms, this.#link.signal, () => this.#enrolment.want(stream));
   }
 
   #acknowledge(stream: Stream): void {
@@ -344,44 +352,6 @@ export class Streams {
     if (ignores(stream)) return;
     stream.entries = stream.size = 0;
     this.#send({ type: "ACK", streams: { [stream.name]: toWire(stream.cursor.position) } });
-  }
-
-  /** Will be named in a SUBSCRIBE; those of one turn of the event loop share it. */
-  #want(stream: Stream): void {
-    stream.stopRetry?.();
-    stream.stopRetry = null;
-    stream.dirty = true;
-    if (this.#flushing) return;
-    this.#flushing = true;
-    queueMicrotask(() => {
-      this.#flushing = false;
-      this.#flush();
-    });
-  }
-
-  #flush(): void {
-    if (!this.#link) return; // HELLO names them
-    const wanted = [...this.#streams.values()].filter((stream) => stream.dirty);
-    if (!wanted.length) return;
-    const ref = ++this.#ref;
-    for (const stream of wanted) {
-      stream.cursor.dropParts();
-      stream.dirty = false;
-      stream.joined = true;
-      stream.ref = ref;
-      stream.catchUp(this.#settings.clock.now());
-    }
-    this.#send({
-      type: "SUBSCRIBE",
-      ref,
-      streams: Object.fromEntries(wanted.map((stream) => [stream.name, claim(stream)])),
-    });
-    this.#events.changed();
-  }
-
-  /** A SUBSCRIBE of nothing, which a living server answers at once (design 11.3). */
-  probe(): void {
-    this.#send({ type: "SUBSCRIBE", ref: ++this.#ref, streams: {} });
   }
 
   #send(frame: ClientFrame): void {
@@ -400,13 +370,4 @@ export class Streams {
     this.#events.gone(stream.name);
     this.#events.changed();
   }
-}
-
-function claim(stream: Stream): WirePosition | null {
-  return stream.wantsSnapshot ? null : toWire(stream.cursor.position);
-}
-
-/** Between a SUBSCRIBE and its answer, sync frames are those of the older subscription (protocol 5.3). */
-function ignores(stream: Stream): boolean {
-  return !stream.joined || stream.ref !== null || stream.dirty;
 }

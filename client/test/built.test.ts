@@ -1,5 +1,4 @@
 /** The files that are served: they work, alone and beside each other. */
-import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import vm from "node:vm";
 import { describe, expect, test, vi } from "vitest";
@@ -60,8 +59,4 @@ test("the script for pages without modules", async () => {
   delete scope.ReconnectChannels;
   vm.runInThisContext(readFileSync(new URL("reconnect-channels.iife.min.js", STATIC), "utf8"));
   await drive(scope.ReconnectChannels as typeof Api);
-});
-
-test("every file is what the source makes, within its budget", () => {
-  execFileSync(process.execPath, ["build.mjs", "--check"], { cwd: new URL("..", import.meta.url), stdio: "pipe" });
 });

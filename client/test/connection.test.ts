@@ -344,6 +344,19 @@ describe("ending", () => {
     expect(server.sockets).toHaveLength(1);
   });
 
+  test("close() takes its listeners off signals that outlive it", async () => {
+    const made = await connected();
+    const { signal } = new AbortController();
+    const on = vi.spyOn(signal, "addEventListener");
+    const off = vi.spyOn(signal, "removeEventListener");
+    made.client.subscribe("s", { signal });
+    made.client.on("change", () => {}, { signal });
+    made.client.send("s", 1, { signal }).catch(() => {});
+    made.client.close();
+    expect(on).toHaveBeenCalledTimes(3);
+    for (const [type, listener] of on.mock.calls) expect(off).toHaveBeenCalledWith(type, listener);
+  });
+
   test.each(["connecting", "waiting"])("close() while %s", async (when) => {
     const server = new FakeServer();
     server.accepts = false;

@@ -410,6 +410,20 @@ describe("lost", () => {
     expect(heard["lost"]).toEqual([{ id, stream: "s", seq: 1 }]);
   });
 
+  test("not when it was seen before the ack, whatever a later life of the stream holds", async () => {
+    const { client, server, heard } = await connected();
+    client.subscribe("s", collector());
+    await settle();
+    await Promise.all([client.send("s", 1), settle()]);
+    const log = server.log("s");
+    Object.assign(log, { epoch: "e2", entries: [] });
+    log.append("another life", "other-key");
+    server.drop();
+    await settle(500);
+    expect(client.snapshot.streams["s"]!.seq).toBe(1);
+    expect(heard["lost"]).toEqual([]);
+  });
+
   test("not when the entry is there", async () => {
     const { server, heard, id } = await acked();
     server.publish("s", "mine", id);

@@ -1153,6 +1153,60 @@ var Receipts = class {
   }
 };
 
+// src/enrolment.ts
+function claim(stream) {
+  return stream.wantsSnapshot ? null : toWire(stream.cursor.position);
+}
+function ignores(stream) {
+  return !stream.joined || stream.ref !== null || stream.dirty;
+}
+var Enrolment = class {
+  #ref = 0;
+  #scheduled = false;
+  #streams;
+  #events;
+  constructor(streams, events) {
+    this.#streams = streams;
+    this.#events = events;
+  }
+  /** Will be named in a SUBSCRIBE; those of one turn of the event loop share it. */
+  want(stream) {
+    stream.stopRetry?.();
+    stream.stopRetry = null;
+    stream.dirty = true;
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    queueMicrotask(() => {
+      this.#scheduled = false;
+      this.flush();
+    });
+  }
+  /** Names them now. Without a link HELLO does. */
+  flush() {
+    if (!this.#streams.connected) return;
+    const wanted = [...this.#streams].filter((stream) => stream.dirty);
+    if (!wanted.length) return;
+    const ref = ++this.#ref;
+    for (const stream of wanted) {
+      stream.cursor.dropParts();
+      stream.dirty = false;
+      stream.joined = true;
+      stream.ref = ref;
+      stream.catchUp(this.#events.now());
+    }
+    const streams = Object.fromEntries(wanted.map((stream) => [stream.name, claim(stream)]));
+    this.#events.send({ type: "SUBSCRIBE", ref, streams });
+    this.#events.changed();
+  }
+  leave(streams) {
+    this.#events.send({ type: "UNSUBSCRIBE", ref: ++this.#ref, streams });
+  }
+  /** A SUBSCRIBE of nothing, which a living server answers at once. */
+  probe() {
+    this.#events.send({ type: "SUBSCRIBE", ref: ++this.#ref, streams: {} });
+  }
+};
+
 // src/cursor.ts
 var Cursor = class {
   position = null;
@@ -1304,12 +1358,16 @@ var Streams = class {
   #events;
   #link = null;
   #greeted = /* @__PURE__ */ new Set();
-  #ref = 0;
-  #flushing = false;
+  #enrolment;
   #limits = DEFAULTS;
   constructor(settings, events) {
     this.#settings = settings;
     this.#events = events;
+    this.#enrolment = new Enrolment(this, {
+      now: () => settings.clock.now(),
+      send: (frame) => this.#send(frame),
+      changed: () => events.changed()
+    });
   }
   [Symbol.iterator]() {
     return this.#streams.values();
@@ -1336,10 +1394,10 @@ var Streams = class {
         throw new PayloadError(`at most ${this.#limits.streams} streams a socket`);
       }
       stream = this.#track(name);
-      this.#want(stream);
+      this.#enrolment.want(stream);
     } else if (stream.cursor.position || stream.joined) {
       stream.wantsSnapshot = true;
-      if (!stream.stopRetry) this.#want(stream);
+      if (!stream.stopRetry) this.#enrolment.want(stream);
     }
     const subscriber = { options, sync: null };
     stream.subscribers.add(subscriber);
@@ -1350,10 +1408,14 @@ var Streams = class {
     stream.subscribers.delete(subscriber);
     if (stream.subscribers.size || stream.uninvited || this.#streams.get(stream.name) !== stream) return;
     this.#drop(stream);
-    if (stream.joined) this.#send({ type: "UNSUBSCRIBE", ref: ++this.#ref, streams: [stream.name] });
+    if (stream.joined) this.#enrolment.leave([stream.name]);
     stream.part();
   }
   // -- the link ----------------------------------------------------------------------------------
+  /** Asks for a sign of life (design 11.3). */
+  probe() {
+    this.#enrolment.probe();
+  }
   /** The positions for HELLO: everything is resumed at once (protocol 3). */
   claims() {
     this.#greeted = new Set([...this.#streams.values()].slice(0, this.#limits.streams));
@@ -1382,8 +1444,8 @@ var Streams = class {
       if (!stream.joined) stream.dirty = true;
     }
     this.#greeted.clear();
-    if (left.length) this.#send({ type: "UNSUBSCRIBE", ref: ++this.#ref, streams: left });
-    this.#flush();
+    if (left.length) this.#enrolment.leave(left);
+    this.#enrolment.flush();
     this.#events.changed();
   }
   down() {
@@ -1510,7 +1572,7 @@ var Streams = class {
         const { clock, random, baseMs } = this.#settings;
         stream.part();
         const ms = waitOf(wait, baseMs * 2) * (1 + random() / 2);
-        if (this.#link) stream.stopRetry = after(clock, ms, this.#link.signal, () => this.#want(stream));
+        if (this.#link) stream.stopRetry = after(clock, ms, this.#link.signal, () => this.#enrolment.want(stream));
       } else if (code === 403 || code === 413) {
         stream.part();
         this.#drop(stream);
@@ -1541,7 +1603,7 @@ var Streams = class {
     const { clock } = this.#settings;
     if (failed && this.#streams.get(stream.name) === stream && stream.break(clock.now(), clock.wall())) {
       stream.wantsSnapshot = true;
-      this.#want(stream);
+      this.#enrolment.want(stream);
     }
   }
   /** Continuity can't be proved: ask again from the position that is (protocol 5.1). */
@@ -1552,49 +1614,14 @@ var Streams = class {
     recorder.count("reconnect_holes_healed_total");
     stream.cursor.dropParts();
     if (tried >= DOUBT_AFTER) stream.cursor.forget();
-    if (!tried) return this.#want(stream);
+    if (!tried) return this.#enrolment.want(stream);
     const ms = calculateBackoff(tried, baseMs, maxMs, random);
-    stream.stopRetry = after(clock, ms, this.#link.signal, () => this.#want(stream));
+    stream.stopRetry = after(clock, ms, this.#link.signal, () => this.#enrolment.want(stream));
   }
   #acknowledge(stream) {
     if (ignores(stream)) return;
     stream.entries = stream.size = 0;
     this.#send({ type: "ACK", streams: { [stream.name]: toWire(stream.cursor.position) } });
-  }
-  /** Will be named in a SUBSCRIBE; those of one turn of the event loop share it. */
-  #want(stream) {
-    stream.stopRetry?.();
-    stream.stopRetry = null;
-    stream.dirty = true;
-    if (this.#flushing) return;
-    this.#flushing = true;
-    queueMicrotask(() => {
-      this.#flushing = false;
-      this.#flush();
-    });
-  }
-  #flush() {
-    if (!this.#link) return;
-    const wanted = [...this.#streams.values()].filter((stream) => stream.dirty);
-    if (!wanted.length) return;
-    const ref = ++this.#ref;
-    for (const stream of wanted) {
-      stream.cursor.dropParts();
-      stream.dirty = false;
-      stream.joined = true;
-      stream.ref = ref;
-      stream.catchUp(this.#settings.clock.now());
-    }
-    this.#send({
-      type: "SUBSCRIBE",
-      ref,
-      streams: Object.fromEntries(wanted.map((stream) => [stream.name, claim(stream)]))
-    });
-    this.#events.changed();
-  }
-  /** A SUBSCRIBE of nothing, which a living server answers at once (design 11.3). */
-  probe() {
-    this.#send({ type: "SUBSCRIBE", ref: ++this.#ref, streams: {} });
   }
   #send(frame) {
     if (this.#link) this.#events.send(frame);
@@ -1611,12 +1638,6 @@ var Streams = class {
     this.#events.changed();
   }
 };
-function claim(stream) {
-  return stream.wantsSnapshot ? null : toWire(stream.cursor.position);
-}
-function ignores(stream) {
-  return !stream.joined || stream.ref !== null || stream.dirty;
-}
 
 // src/transport.ts
 var OPEN = 1;
