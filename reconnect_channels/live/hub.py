@@ -201,9 +201,12 @@ class Hub:
                 delay = min(max(0.25, delay * 2), 5.0)
                 continue
             if message.get("type") == announcement.MESSAGE_TYPE:
-                stream, entries = announcement.read_message(message)
-                self.receive(stream, entries)
-                self.suspect(stream)
+                try:
+                    stream, entries = announcement.read_message(message)
+                    self.receive(stream, entries)
+                    self.suspect(stream)
+                except Exception:  # of another version, during a deploy: head checks find what it told
+                    logger.warning("An announcement couldn't be read", exc_info=True)
 
     async def _regroup(self) -> None:
         if self._channel is None:
