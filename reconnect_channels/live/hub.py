@@ -131,17 +131,20 @@ class Hub:
         if not self.feeds:
             self._stop()
 
-    async def _group(self, name: str) -> None:
+    async def _group(self, name: str) -> bool:
         """Joins the stream's group. Resumes wait for it, but not long: head checks find what it brings."""
         if self._layer is None:
-            return
+            return True
         try:
             async with asyncio.timeout(GROUP_WAIT):
                 await self._opened.wait()
                 await self._layer.group_add(announcement.group_name(name), self._channel)
         except Exception:
             logger.warning("The channel layer took no group member; head checks go on", exc_info=True)
-        self.suspect(name)  # pubsub returns before Redis has subscribed
+            return False
+        finally:
+            self.suspect(name)  # pubsub returns before Redis has subscribed
+        return True
 
     async def _ungroup(self, feed: Feed, channel: str | None) -> None:
         if feed.grouped is not None:
@@ -225,6 +228,9 @@ class Hub:
             results = await asyncio.gather(*map(self.head, names), return_exceptions=True)
             if any(isinstance(result, Exception) for result in results):
                 logger.warning("Heads of %d streams couldn't be checked", len(names))
+            for feed in self.feeds.values():
+                if feed.grouped is not None and feed.grouped.done() and not feed.grouped.result():
+                    feed.grouped = self.spawn(self._group(feed.name))
             if (
                 self.loop.time() - regrouped > REGROUP
                 and self._layer is not None
