@@ -4,6 +4,8 @@ import { describe, expect, test } from "vitest";
 import { calculateBackoff } from "../src/backoff.ts";
 import { Cursor } from "../src/cursor.ts";
 import { isKnown, isTerminal, readFrame, type SyncDelta, type SyncSnapshot } from "../src/frames.ts";
+import { PayloadError } from "../src/errors.ts";
+import { encodePayload } from "../src/payload.ts";
 import { advance, fold, fromWire, toWire, type WirePosition } from "../src/position.ts";
 
 const load = <Case>(name: string): Case[] =>
@@ -58,6 +60,31 @@ describe("frames.json", () => {
     const frame = readFrame(text);
     expect(typeof frame.type).toBe("string");
     if (!/new|unknown|later/i.test(String(frame.type))) expect(isKnown(frame)).toBe(true);
+  });
+});
+
+describe("frames.json: what a server refuses in a MESSAGE, this client refuses to send", () => {
+  interface Case {
+    name: string;
+    from: string;
+    text?: string;
+    valid?: boolean;
+    reason?: string;
+  }
+  const payload = ({ text }: Case): unknown => {
+    try {
+      const frame = JSON.parse(text!) as { type?: unknown; payload?: unknown };
+      return frame.type === "MESSAGE" ? frame.payload : undefined;
+    } catch {
+      return undefined; // NaN and the like: not even JavaScript reads it
+    }
+  };
+  const messages = load<Case>("frames").filter((vector) => vector.from === "client" && vector.text && payload(vector) !== undefined);
+  test.each(messages.filter(({ valid }) => valid))("takes $name", (vector) => {
+    encodePayload(payload(vector));
+  });
+  test.each(messages.filter(({ valid, reason }) => !valid && reason === "JSON"))("refuses $name", (vector) => {
+    expect(() => encodePayload(payload(vector))).toThrow(PayloadError);
   });
 });
 
