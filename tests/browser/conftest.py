@@ -1,0 +1,52 @@
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.browser.fixtures import browser  # noqa: F401
+from tests.browser.page import BoardPage
+from tests.browser.site import Site, manage
+
+FOLDER = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if FOLDER in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with the sample boards, to be copied."""
+    database = tmp_path_factory.mktemp("sample") / "board.sqlite3"
+    manage(database, "migrate", "--verbosity", "0")
+    manage(database, "load_boards")
+    return database
+
+
+@pytest.fixture
+def start(tmp_path: Path, sample: Path) -> Iterator[Callable[..., Site]]:
+    """Starts the example on a server: "uvicorn", "daphne" or "runserver"."""
+    with ExitStack() as stack:
+        yield lambda server="uvicorn", **env: stack.enter_context(Site(tmp_path, sample, server, env))
+
+
+@pytest.fixture
+def site(start: Callable[..., Site]) -> Site:
+    return start()
+
+
+@pytest.fixture
+def open_board(browser: Browser) -> Iterator[Callable[..., BoardPage]]:  # noqa: F811
+    """Opens the board in a browser context of its own: another person, with other cookies."""
+    with ExitStack() as stack:
+
+        def open_board(url: str, name: str = "page", **options: object) -> BoardPage:
+            context = browser.new_context(**options)
+            stack.callback(context.close)
+            return BoardPage(context.new_page(), url, name).open()
+
+        yield open_board
