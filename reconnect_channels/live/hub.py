@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -406,20 +406,27 @@ class Hub:
         page = feed.window.page_after(after)
         if page is not None:
             return page
-        read = feed.reads.get(after)
-        if read is None:
-            read = feed.reads[after] = self.spawn(
-                workers.run(log_for(feed.name).read, feed.name, after, PAGE_ENTRIES)
-            )
-            read.add_done_callback(lambda _: feed.reads.pop(after, None))
-        run: Run = await asyncio.shield(read)
-        if run.entries and run.entries[-1].seq - after.seq != len(run.entries):
-            raise Mismatch(Resync.DIVERGED, run.head)  # entries are missing
-        slots = [Slot(entry.position, entry.wire(), entry) for entry in run.entries]
-        page = cut(after, slots, complete=not slots or slots[-1].position.seq == run.head.seq)
+        page = await self._once(feed, ("page", after), self._read_page, feed.name, after)
         if page.to.epoch == feed.position.epoch and page.to.seq > feed.position.seq:
             await self.fill(feed)
         return page
+
+    async def _once(
+        self, feed: Feed, key: tuple[Any, ...], read: Callable[..., Awaitable[Any]], *args: Any
+    ) -> Any:
+        """Reads once for all who ask while the read runs."""
+        task = feed.reads.get(key)
+        if task is None:
+            task = feed.reads[key] = self.spawn(read(*args))
+            task.add_done_callback(lambda _: feed.reads.pop(key, None))
+        return await asyncio.shield(task)
+
+    async def _read_page(self, name: str, after: Position) -> Page:
+        run: Run = await workers.run(log_for(name).read, name, after, PAGE_ENTRIES)
+        if run.entries and run.entries[-1].seq - after.seq != len(run.entries):
+            raise Mismatch(Resync.DIVERGED, run.head)  # entries are missing
+        slots = [Slot(entry.position, entry.wire(), entry) for entry in run.entries]
+        return cut(after, slots, complete=not slots or slots[-1].position.seq == run.head.seq)
 
     async def checksum_at(self, feed: Feed, position: Position) -> int | None:
         """The log's checksum at a position's seq, from the window where it reaches."""
@@ -428,9 +435,9 @@ class Hub:
             known = feed.window.checksum_at(position.seq)
             if known is not None:
                 return known
-        return await workers.run(  # type: ignore[no-any-return]
-            log_for(feed.name).checksum_at, feed.name, position.epoch, position.seq
-        )
+        read = log_for(feed.name).checksum_at
+        key = ("checksum", position.epoch, position.seq)
+        return await self._once(feed, key, workers.run, read, feed.name, *key[1:])  # type: ignore[no-any-return]
 
     async def snapshot(self, consumer_class: Any, feed: Feed, head: Head) -> Snapshot:
         """A snapshot of the stream, built once for all who ask, within the process's cap.

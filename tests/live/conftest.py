@@ -6,6 +6,7 @@ import pytest
 from reconnect_channels.live import connection
 from reconnect_channels.live import hub as hubs
 from reconnect_channels.testing import closed_hub
+from tests.live.layers import CORE, LAYERS, PUBSUB, FaultyLayer, use_layer
 
 
 @pytest.fixture(autouse=True)
@@ -29,3 +30,18 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clocks are looked at every few milliseconds, so that short limits come true soon."""
     monkeypatch.setattr(connection, "TICK", 0.01)
     monkeypatch.setattr(hubs, "AFTER_BURST", 0.01)
+
+
+@pytest.fixture
+def faulty(settings: Any) -> FaultyLayer:
+    layer: FaultyLayer = use_layer(settings, "tests.live.layers.FaultyLayer")
+    return layer
+
+
+@pytest.fixture(params=LAYERS)
+def layer(request: pytest.FixtureRequest, settings: Any) -> Any:
+    """Each layer in turn; those of Redis on a server of our own."""
+    if request.param == "memory":
+        return use_layer(settings, "channels.layers.InMemoryChannelLayer")
+    url = request.getfixturevalue("redis_url")
+    return use_layer(settings, CORE if request.param == "core" else PUBSUB, hosts=[url], prefix="live")
