@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 MESSAGE_TYPE = "reconnect.entries"
 INLINE_BYTES = 64 * 1024  # above it, other processes are only woken and read the log
+ENTRY_BYTES = 128  # of an entry beside its payload: ids and numbers
 BACKLOG = 10_000  # announcements kept while the layer doesn't take any
 
 Listener = Callable[[Sequence[Entry]], None]
@@ -37,7 +38,7 @@ def group_name(stream: str) -> str:
 def layer_message(entries: Sequence[Entry]) -> dict[str, Any]:
     """The channel layer's message for consecutive entries of one stream."""
     first = entries[0]
-    inline = sum(len(entry.text) for entry in entries) <= INLINE_BYTES
+    inline = sum(len(entry.text.encode()) + ENTRY_BYTES for entry in entries) <= INLINE_BYTES
     return {
         "type": MESSAGE_TYPE,
         "stream": first.stream,
@@ -79,7 +80,12 @@ class Announcer:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.run_forever()
+        try:
+            self._loop.run_forever()
+        finally:
+            # channels_redis closes a loop's connections with the loop; its close_pools() would tear
+            # at those of all other loops too.
+            self._loop.close()
 
     def put(self, entries: Sequence[Entry]) -> None:
         self._backlog.append(entries)
@@ -110,15 +116,10 @@ class Announcer:
         async def finish() -> None:
             if self._task is not None:
                 await self._task
-            layer: Any = get_channel_layer(settings().CHANNEL_LAYER)
-            if hasattr(layer, "close_pools"):
-                await layer.close_pools()
             self._loop.stop()
 
         asyncio.run_coroutine_threadsafe(finish(), self._loop)
         self._thread.join(timeout=5)
-        if not self._thread.is_alive():
-            self._loop.close()
 
 
 _lock = threading.Lock()

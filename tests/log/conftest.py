@@ -1,7 +1,9 @@
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from asgiref.sync import sync_to_async
+from django.db import connections
 
 from reconnect_channels.log import log_for
 from reconnect_channels.log.base import Draft, SequenceLog
@@ -17,6 +19,13 @@ def log() -> SequenceLog:
 def _stopped() -> Iterator[None]:
     yield
     stop()
+
+
+@pytest.fixture
+async def sync_thread() -> AsyncIterator[None]:
+    """Closes the connection of the thread behind `sync_to_async`, which outlives its loop."""
+    yield
+    await sync_to_async(connections.close_all)()
 
 
 def drafts(count: int, *, first: int = 1, key: str | None = None) -> list[Draft]:

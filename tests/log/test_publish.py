@@ -115,7 +115,7 @@ def test_a_hook_on_commit_sees_the_entries_that_were_committed(announced):
     assert seen == [["1", "2"], ["1", "2"]]
 
 
-async def test_apublish_is_publish(announced):
+async def test_apublish_is_publish(announced, sync_thread):
     entry = await apublish("s", {"n": 1})
     assert (entry.seq, entry.payload) == (1, {"n": 1})
     assert announced == [[entry]]
@@ -123,7 +123,7 @@ async def test_apublish_is_publish(announced):
         await apublish("no stream", 1)
 
 
-async def test_apublish_from_many_tasks_loses_nothing(announced):
+async def test_apublish_from_many_tasks_loses_nothing(announced, sync_thread):
     entries = await asyncio.gather(*(apublish("s", n) for n in range(20)))
     assert sorted(entry.seq for entry in entries) == list(range(1, 21))
     assert [entry.seq for [entry] in announced] == list(range(1, 21))
