@@ -201,7 +201,7 @@ def _bar(plan: Plan) -> _Bar:
     if not sys.stderr.isatty():
         return _Bar()
     try:
-        from tqdm import tqdm
+        from tqdm import tqdm  # type: ignore[import-untyped,import-not-found,unused-ignore]
     except ImportError:
         return _Bar()
     return _TqdmBar(tqdm, plan)
