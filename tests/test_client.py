@@ -1167,6 +1167,10 @@ async def test_attempts_run_out_when_they_are_bounded():
             await client.ready(5)
         assert client.state is State.FAILED
         assert client.metrics["attempts"] == 2
+        client.reopen()
+        with pytest.raises(Closed):
+            await client.ready(5)
+        assert client.metrics["attempts"] == 4
 
 
 async def test_a_silent_connection_is_dead(board):

@@ -212,6 +212,7 @@ class Client:
         """Tries again after FAILED."""
         if self.state is State.FAILED:
             self.error = None
+            self._comeback.forgive()
             self._move(State.DISCONNECTED)
             self._start()
 

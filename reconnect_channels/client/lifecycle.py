@@ -93,6 +93,10 @@ class Comeback:
         self.opens_without_welcome = 0
         self.capped = 0
 
+    def forgive(self) -> None:
+        """Starts counting anew: the user asks again."""
+        self.failures = self.opens_without_welcome = 0
+
     def after(self, ending: Ending, uptime: float | None) -> float | None:
         """Seconds to wait, or None to give up. `uptime` counts from WELCOME; None = there was none."""
         if uptime is None:

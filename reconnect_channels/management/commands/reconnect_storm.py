@@ -177,7 +177,7 @@ class _TqdmBar(_Bar):
             file=sys.stderr,
             dynamic_ncols=True,
             leave=False,
-            bar_format="{desc} |{bar}| {n:.0f}/{total:.0f} s {postfix}",
+            bar_format="{desc} |{bar}| {n:.0f}/{total:.0f} s{postfix}",
         )
         self._storm_began: float | None = None
 
