@@ -10,7 +10,7 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from msgspec import Raw
 
 from ..protocol import frames
-from ..protocol.codec import canonical, encode
+from ..protocol.codec import canonical, check, encode_payload
 from ..protocol.codes import Reason
 from ..protocol.frames import Message
 from ..rejection import Reject
@@ -60,12 +60,17 @@ def payload_hash(payload: Any) -> str:
 
 
 def refusal(error: BaseException) -> Outcome:
-    """The final outcome of one of `FINAL`: stored, and replayed to retries (design 8.4)."""
+    """The final outcome of one of `FINAL`: stored, and replayed to retries (design 8.4).
+
+    :raises CodecError: the refusal itself can't travel, which is a failure of the handler.
+    """
     if isinstance(error, Reject):
-        return Outcome(error.code, error.reason[:500], encode(error.detail))
+        reason = str(error.reason)[:500]
+        check(reason)
+        return Outcome(error.code, reason, encode_payload(error.detail))
     if isinstance(error, ValidationError):
         detail = error.message_dict if hasattr(error, "error_dict") else error.messages
-        return Outcome(422, Reason.INVALID, encode(detail))
+        return Outcome(422, Reason.INVALID, encode_payload(detail))
     return FORBIDDEN
 
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
-from django.db import DatabaseError, OperationalError, connections, transaction
+from django.db import DatabaseError, IntegrityError, OperationalError, connections, transaction
 from django.utils import timezone
 
 from .. import workers
@@ -67,6 +67,8 @@ def _retrying(attempt: Callable[[], Any], message: Message) -> Any:
                 return base.IN_PROGRESS
             if not left:
                 base.logger.warning("No transaction for message %s", message.id, exc_info=True)
+        except IntegrityError:  # a deferred constraint, at COMMIT: the handler's failure
+            return base.failure(message)
         except DatabaseError:
             base.logger.exception("The database failed on message %s", message.id)
             break
@@ -142,10 +144,11 @@ def _run(handler: Callable[[Message], Any], message: Message, alias: str) -> Out
     author = Authoring(message.id, message.clock)
     token = authoring.set(author)
     try:
-        with transaction.atomic(using=alias):  # a refusal undoes what the handler did before it
-            return _acked(author, message, encode_payload(handler(message)))
-    except base.FINAL as error:
-        return base.refusal(error)
+        try:
+            with transaction.atomic(using=alias):  # a refusal undoes what the handler did before it
+                return _acked(author, message, encode_payload(handler(message)))
+        except base.FINAL as error:
+            return base.refusal(error)
     except OperationalError:
         raise
     except Exception as error:
@@ -231,9 +234,10 @@ async def _arun(handler: Callable[[Message], Awaitable[Any]], message: Message) 
     author = Authoring(message.id, message.clock, repeatable=True)
     token = authoring.set(author)
     try:
-        return _acked(author, message, encode_payload(await handler(message)))
-    except base.FINAL as error:
-        return base.refusal(error)
+        try:
+            return _acked(author, message, encode_payload(await handler(message)))
+        except base.FINAL as error:
+            return base.refusal(error)
     except Exception:
         return base.failure(message)
     finally:
