@@ -1,12 +1,14 @@
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser
 
 from tests.browser.fixtures import browser  # noqa: F401
-from tests.browser.page import BoardPage
+from tests.browser.page import OPTIONS, BoardPage
 from tests.browser.site import Site, manage
 
 FOLDER = Path(__file__).parent
@@ -41,12 +43,17 @@ def site(start: Callable[..., Site]) -> Site:
 
 @pytest.fixture
 def open_board(browser: Browser) -> Iterator[Callable[..., BoardPage]]:  # noqa: F811
-    """Opens the board in a browser context of its own: another person, with other cookies."""
+    """Opens the board in a browser context of its own: another person, with other cookies.
+
+    `client` is what the page's client is to be told beside what the page says.
+    """
     with ExitStack() as stack:
 
-        def open_board(url: str, name: str = "page", **options: object) -> BoardPage:
+        def open_board(url: str, name: str = "page", client: object = None, **options: Any) -> BoardPage:
             context = browser.new_context(**options)
             stack.callback(context.close)
+            if client:
+                context.add_init_script(OPTIONS % json.dumps(client))
             return BoardPage(context.new_page(), url, name).open()
 
         yield open_board

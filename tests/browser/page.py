@@ -12,8 +12,8 @@ from tests.browser.site import SLUG, STREAM
 
 SECOND = 1000
 
-# Runs before the page's scripts. Counts what was promised and what was settled, notes what the client said when,
-# and follows the stream beside the page: seqs without gaps or repeats.
+# Counts what was promised and what was settled, notes what the client said when, and follows the stream on its
+# own: seqs without gaps or repeats.
 WITNESS = """(stream) => {
   const client = boardClient, send = client.send.bind(client);
   const seen = (globalThis.witness = {
@@ -23,8 +23,8 @@ WITNESS = """(stream) => {
     const promise = send(...message);
     seen.sent += 1;
     promise.then(
-      (answer) => seen.answers.push({ id: promise.id, ok: true, duplicate: answer.duplicate }),
-      (error) => seen.answers.push({ id: promise.id, ok: false, name: error.name, reason: error.reason ?? error.message }),
+      () => seen.answers.push({ id: promise.id, ok: true }),
+      (error) => seen.answers.push({ id: promise.id, ok: false, reason: error.reason ?? error.message }),
     );
     return promise;
   };
@@ -51,9 +51,22 @@ WITNESS = """(stream) => {
   note(client.snapshot);
 }"""
 
+# Runs before the page's scripts: its client gets other options than the page gives.
+OPTIONS = """(() => {
+  let api;
+  Object.defineProperty(globalThis, "ReconnectChannels", {
+    get: () => api,
+    set(given) {
+      api = { ...given, connect: (url, options) => given.connect(url, { ...options, ...%s }) };
+    },
+  });
+})()"""
+
 CARDS = """() => [...document.querySelectorAll(".column")].flatMap((column) =>
   [...column.querySelectorAll(".cards > .card")].map((card) => ({
-    id: Number(card.dataset.id), column: column.dataset.column, title: card.querySelector(".card-title").textContent,
+    id: Number(card.dataset.id),
+    column: column.dataset.column,
+    title: card.querySelector(".card-title").textContent,
   })))"""
 
 
@@ -118,7 +131,7 @@ class BoardPage:
 
     def position(self) -> dict[str, Any]:
         return self.page.evaluate(
-            "() => { const { epoch, seq, checksum } = witness.subscription.position; return { epoch, seq, checksum } }"
+            "() => (({ epoch, seq, checksum }) => ({ epoch, seq, checksum }))(witness.subscription.position)"
         )
 
     def witness(self, part: str) -> Any:
@@ -166,10 +179,10 @@ class BoardPage:
 
     def dismiss(self) -> None:
         """Close what waits for a decision of the person: refusals and open editors."""
-        for selector in ('[data-do="dismiss"]', '[data-do="cancel"]'):
-            buttons = self.page.locator(f"{selector}:visible")
-            while buttons.count():
-                buttons.first.click()
+        left = self.page.locator('[data-do="dismiss"]:visible, [data-do="cancel"]:visible')
+        while left.count():
+            with suppress(PlaywrightTimeout):  # gone already: the page draws once a frame
+                left.first.click(timeout=SECOND / 2)
 
 
 def until(condition: Callable[[], Any], seconds: float = 30, pages: tuple[BoardPage, ...] = ()) -> Any:

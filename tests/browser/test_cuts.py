@@ -2,13 +2,13 @@
 
 import random
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import Error as PlaywrightError
+from playwright.sync_api import Locator
 
 from tests.browser.page import SECOND, BoardPage
 from tests.browser.site import SLUG, Site, Writer
@@ -62,7 +62,7 @@ class Person:
         self.created.append(title)
         self.page.create(self.chance.choice(COLUMNS), title)
 
-    def _any(self):
+    def _any(self) -> Locator:
         cards = self.page.page.locator(".card:not([data-leaving]):not([data-failed])")
         names = cards.evaluate_all("cards => cards.map((card) => card.dataset.name)")
         return self.page.page.locator(f'.card[data-name="{self.chance.choice(names)}"]')
@@ -160,7 +160,7 @@ def lengths(chance: random.Random, count: int, total: float) -> list[float]:
 @pytest.mark.parametrize(
     ("server", "count", "total"),
     [
-        pytest.param("uvicorn", 20, 12),
+        ("uvicorn", 8, 6),
         pytest.param("uvicorn", 20, 35, marks=pytest.mark.slow),
         pytest.param("daphne", 20, 35, marks=pytest.mark.slow),
     ],

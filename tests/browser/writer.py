@@ -12,10 +12,10 @@ import django
 
 django.setup()
 
-from example_project.board import cards
-from example_project.board.models import Card
-from reconnect_channels import Reject
-from reconnect_channels.log import log_for
+from example_project.board import cards  # noqa: E402
+from example_project.board.models import Card  # noqa: E402
+from reconnect_channels import Reject  # noqa: E402
+from reconnect_channels.log import log_for  # noqa: E402
 
 
 def dump(slug: str) -> dict[str, Any]:
