@@ -111,6 +111,13 @@ def test_nul_and_lone_surrogates_are_refused_in_values_and_keys(text):
         refused(decode, json.dumps(value))
 
 
+@pytest.mark.parametrize("value", ["\0", math.nan, 2**53 + 1, {"__proto__": 1}], ids=ascii)
+def test_tuples_are_looked_into_like_lists(value):
+    for holder in ((value,), [(1, value)], {"a": ((value,),)}):
+        refused(check, holder)
+        refused(encode_payload, holder)
+
+
 def test_a_pair_of_surrogates_is_one_character():
     assert decode('"\\ud83d\\ude00"') == "\U0001f600"
 
