@@ -162,3 +162,18 @@ def test_a_repeated_ack_is_no_progress():
     subscription.acknowledge(at(3), 1.0)
     subscription.acknowledge(at(3), 9.0)
     assert subscription.progressed == 1.0
+
+
+def test_a_new_start_forgets_what_was_sent_before():
+    subscription = started()
+    subscription.took(at(3), PAGE * 2)
+    subscription.took(at(10), PAGE * 2)
+    subscription.part_acked = 4
+    subscription.start(at(2, epoch=OTHER_EPOCH), 1.0)
+    assert (subscription.unacked, subscription.part_acked, subscription.progressed) == (0, 0, 1.0)
+    assert subscription.has_credit
+    subscription.took(at(10, off=5, epoch=OTHER_EPOCH), PAGE + 1)
+    assert not subscription.has_credit
+    assert subscription.acknowledge(at(10, off=5, epoch=OTHER_EPOCH), 2.0)
+    subscription.took(at(11, epoch=OTHER_EPOCH), PAGE + 1)
+    assert not subscription.has_credit
