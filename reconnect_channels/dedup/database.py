@@ -224,10 +224,12 @@ def _extend(rows: Any, lease: float, **fields: Any) -> None:
 async def _renew(pk: int, alias: str, token: str, lease: float) -> None:
     while True:
         await asyncio.sleep(lease * RENEW_SHARE)
-        with suppress(DatabaseError):
+        try:
             await workers.run(
                 _extend, ProcessedMessage.objects.using(alias).filter(pk=pk, token=token), lease
             )
+        except Exception:  # whatever it is, it must not cost the handler its answer
+            base.logger.warning("A claim couldn't be renewed", exc_info=True)
 
 
 async def _arun(handler: Callable[[Message], Awaitable[Any]], message: Message) -> Outcome:

@@ -1,13 +1,18 @@
+import asyncio
 import uuid
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
+from django.db import connections
 
 from reconnect_channels import publish
 from reconnect_channels.dedup.base import Outcome
 from reconnect_channels.dedup.database import process
 from reconnect_channels.models import StreamEntry
 from reconnect_channels.protocol.frames import Message
+from reconnect_channels.testing import stop
 
 STREAM = "board:1"
 
@@ -42,6 +47,14 @@ class Outbox:
 @pytest.fixture
 def outbox() -> Outbox:
     return Outbox()
+
+
+@pytest.fixture
+async def closing_threads() -> AsyncIterator[None]:
+    """Closes the connections of the threads behind `sync_to_async` and `workers`."""
+    yield
+    await sync_to_async(connections.close_all)()
+    await asyncio.to_thread(stop)
 
 
 def published(stream: str = STREAM) -> list[str]:
