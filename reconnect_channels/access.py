@@ -42,19 +42,17 @@ def origin_allowed(scope: Mapping[str, Any]) -> bool:
         return False
     try:
         text = origins[0].decode("ascii")
-        origin, host = urlsplit(text), urlsplit("//" + hosts[0].decode("ascii"))
-        if origin.scheme not in PORTS or origin.hostname is None:
-            return False
-        listed = (*settings().ALLOWED_ORIGINS, *django_settings.CSRF_TRUSTED_ORIGINS)
-        if text in listed:
+        if text in (*settings().ALLOWED_ORIGINS, *django_settings.CSRF_TRUSTED_ORIGINS):
             return True
+        origin, host = urlsplit(text), urlsplit("//" + hosts[0].decode("ascii"))
+        if origin.scheme not in PORTS or origin.hostname is None or host.hostname is None:
+            return False
         default = PORTS[origin.scheme]
         same = (origin.hostname, origin.port or default) == (host.hostname, host.port or default)
         secure = scope.get("scheme") in ("wss", "https")
         allowed = django_settings.ALLOWED_HOSTS or (LOCAL_HOSTS if django_settings.DEBUG else [])
-        return (
-            same and (origin.scheme == "https" or not secure) and validate_host(host.hostname or "", allowed)
-        )
+        name = f"[{host.hostname}]" if ":" in host.hostname else host.hostname  # Django lists IPv6 so
+        return same and (origin.scheme == "https" or not secure) and validate_host(name, allowed)
     except (ValueError, UnicodeDecodeError):
         return False
 
