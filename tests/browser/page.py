@@ -12,8 +12,8 @@ from tests.browser.site import SLUG, STREAM
 
 SECOND = 1000
 
-# Counts what was promised and what was settled, notes what the client said when, and follows the stream on its
-# own: seqs without gaps or repeats.
+# Counts what was promised and what was settled, notes what the client said when, and follows the stream on
+# its own: seqs without gaps or repeats.
 WITNESS = """(stream) => {
   const client = boardClient, send = client.send.bind(client);
   const seen = (globalThis.witness = {
@@ -62,12 +62,16 @@ OPTIONS = """(() => {
   });
 })()"""
 
-CARDS = """() => [...document.querySelectorAll(".column")].flatMap((column) =>
+# After the next frame is drawn.
+CARDS = """async () => {
+  await new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)));
+  return [...document.querySelectorAll(".column")].flatMap((column) =>
   [...column.querySelectorAll(".cards > .card")].map((card) => ({
     id: Number(card.dataset.id),
     column: column.dataset.column,
     title: card.querySelector(".card-title").textContent,
-  })))"""
+  })));
+}"""
 
 
 class BoardPage:

@@ -88,7 +88,7 @@ def attempts(page: BoardPage, since: float) -> list[Any]:
 def outage(
     site: Site, writer: Writer, pages: list[BoardPage], restart: Callable[[Doorbell], None]
 ) -> list[float]:
-    """Messages wait and others write while the server is away. How long after its return is a page current?"""
+    """Messages wait and others write while the server is away; how soon after that are pages current?"""
     bell = Doorbell(site.server.port)
     bell.start()
     restart(bell)
