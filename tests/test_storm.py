@@ -82,11 +82,13 @@ def test_lost_nobody_ever_saw_it():
     assert "mine" in verdict.examples["lost"][0]
 
 
-def test_lost_although_no_client_is_left_to_ask():
-    history = History()
-    history.acknowledged("s", "a", 1, "mine", EPOCH, 1)
-    history.standing("a", "s", None)
-    assert history.judge().faults["lost"] == 1
+def test_what_may_still_be_on_its_way_is_unproven_and_the_late_client_is_blamed():
+    history = good()
+    history.acknowledged("s", "b", 9, "mine", EPOCH, 4)
+    history.standing("late", "s", None)
+    verdict = judge(history)
+    assert faults(verdict) == {"diverged": 1}
+    assert verdict.unproven == 1
 
 
 def test_lost_the_ack_points_at_what_its_sender_had_seen_before():

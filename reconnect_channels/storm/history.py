@@ -193,12 +193,17 @@ class History:
             elif self._should_have_been_seen(acked.stream, acked.epoch, acked.seq):
                 verdict.blame("lost", f"{place}: no client ever saw it")
             else:
-                verdict.unproven += 1  # every client has passed it by a snapshot
+                verdict.unproven += 1  # passed by snapshots, or not everybody is caught up
 
     def _should_have_been_seen(self, stream: str, epoch: str, seq: int) -> bool:
-        """Whether the clients all ended, in this epoch, before the entry: it should have come."""
-        standing = [position for position in self._standing[stream].values() if position is not None]
-        return not standing or all(there.epoch == epoch and there.seq < seq for there in standing)
+        """Whether the clients all came to rest, in this epoch, before the entry: it should have come.
+
+        While some of them aren't caught up it may be on its way; they are blamed for that.
+        """
+        standing = self._standing[stream].values()
+        return bool(standing) and all(
+            there is not None and there.epoch == epoch and there.seq < seq for there in standing
+        )
 
     def _judge_order(self, verdict: Verdict) -> None:
         lanes: defaultdict[tuple[str, str], list[tuple[int, str, int]]] = defaultdict(list)

@@ -133,7 +133,7 @@ class Command(BaseCommand):
             ("acked", verdict.acked, ""),
             ("rejected", verdict.rejected, ""),
             ("proven", verdict.proven, "acked, and seen where the ack said"),
-            ("unproven", verdict.unproven, "acked, but every client passed it by a snapshot"),
+            ("unproven", verdict.unproven, "acked, and nobody could see it (snapshots, or not caught up)"),
             *((fault, verdict.faults[fault], meaning) for fault, meaning in FAULTS.items()),
             *((name.replace("_", " "), count, "") for name, count in report.counters.items()),
             ("caught up", _quantiles(report.caught_up), "from WELCOME until live, p50 / p99"),
