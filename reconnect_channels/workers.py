@@ -1,7 +1,8 @@
 """The database threads of this process.
 
 Channels runs all database work of all sockets on one thread; a reconnect herd would queue there. Ours
-have a bounded pool of their own, and keep their connections between jobs.
+have bounded pools of their own, and keep their connections between jobs. The log is read on a pool
+apart, so that handlers and hooks that take long delay no resume.
 """
 
 from __future__ import annotations
@@ -23,17 +24,18 @@ from .conf import settings
 in_test_thread: ContextVar[bool] = ContextVar("reconnect_channels_in_test_thread", default=False)
 """Set by `testing`: run on the thread that holds the test's transaction."""
 
+READERS = 4  # threads that read the log, beside THREADS for all other work
+
 _lock = threading.Lock()
-_pool: ThreadPoolExecutor | None = None
+_pools: dict[str, ThreadPoolExecutor] = {}
 _opened: set[BaseDatabaseWrapper] = set()
 
 
-def _executor() -> ThreadPoolExecutor:
-    global _pool
+def _pool(name: str, threads: int) -> ThreadPoolExecutor:
     with _lock:
-        if _pool is None:
-            _pool = ThreadPoolExecutor(settings().THREADS, thread_name_prefix="reconnect")
-        return _pool
+        if name not in _pools:
+            _pools[name] = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        return _pools[name]
 
 
 def _job(function: Callable[..., Any], *args: Any) -> Any:
@@ -56,9 +58,18 @@ def _settle(connection: BaseDatabaseWrapper) -> None:
 
 async def run(function: Callable[..., Any], *args: Any) -> Any:
     """Runs blocking code in a database thread and returns its result."""
+    return await _run(_pool("reconnect", settings().THREADS), function, *args)
+
+
+async def read(function: Callable[..., Any], *args: Any) -> Any:
+    """`run` for short reads of the log, which wait for no user's code."""
+    return await _run(_pool("reconnect-read", READERS), function, *args)
+
+
+async def _run(pool: ThreadPoolExecutor, function: Callable[..., Any], *args: Any) -> Any:
     if in_test_thread.get():
         return await SyncToAsync(function, thread_sensitive=True)(*args)
-    return await SyncToAsync(_job, thread_sensitive=False, executor=_executor())(function, *args)
+    return await SyncToAsync(_job, thread_sensitive=False, executor=pool)(function, *args)
 
 
 async def call(hook: Callable[..., Any], *args: Any) -> Any:
@@ -70,10 +81,10 @@ async def call(hook: Callable[..., Any], *args: Any) -> Any:
 
 def stop() -> None:
     """Ends the threads and closes their connections; the next job starts others."""
-    global _pool
     with _lock:
-        pool, _pool = _pool, None
-    if pool is not None:
+        pools = list(_pools.values())
+        _pools.clear()
+    for pool in pools:
         pool.shutdown(wait=True)
     for connection in _opened:
         connection.inc_thread_sharing()
@@ -82,8 +93,9 @@ def stop() -> None:
 
 
 def _after_fork() -> None:
-    global _pool, _lock
-    _pool, _lock = None, threading.Lock()
+    global _lock
+    _lock = threading.Lock()
+    _pools.clear()
     _opened.clear()
 
 

@@ -94,7 +94,7 @@ class Hub:
         """A new process must not call the clock of a client that comes from an older one implausible."""
         for log in all_logs():
             with suppress(Exception):
-                node_clock.observe(await workers.run(log.clock))
+                node_clock.observe(await workers.read(log.clock))
 
     # -- feeds -------------------------------------------------------------------------------------
 
@@ -288,7 +288,7 @@ class Hub:
         while feed.window is not None:
             position = feed.position
             try:
-                run: Run = await workers.run(log.read, feed.name, position, PAGE_ENTRIES)
+                run: Run = await workers.read(log.read, feed.name, position, PAGE_ENTRIES)
             except Mismatch as mismatch:
                 if feed.position == position:
                     await self._mismatched(feed, position, mismatch)
@@ -354,7 +354,7 @@ class Hub:
             feeds = [feed for n in names if (feed := self.feeds.get(n)) is not None]
             before = {feed.name: feed.position for feed in feeds if feed.window is not None}
             try:
-                heads: dict[str, Head] = await workers.run(log.heads, names)
+                heads: dict[str, Head] = await workers.read(log.heads, names)
             except Exception as error:
                 for name in names:
                     _answer(wanted[name], error)
@@ -394,7 +394,7 @@ class Hub:
         else:
             return head
         if feed.position.epoch != head.epoch:
-            return (await workers.run(log_for(feed.name).heads, [feed.name]))[feed.name]  # type: ignore[no-any-return]
+            return (await workers.read(log_for(feed.name).heads, [feed.name]))[feed.name]  # type: ignore[no-any-return]
         return head
 
     async def page(self, feed: Feed, after: Position) -> Page:
@@ -422,7 +422,7 @@ class Hub:
         return await asyncio.shield(task)
 
     async def _read_page(self, name: str, after: Position) -> Page:
-        run: Run = await workers.run(log_for(name).read, name, after, PAGE_ENTRIES)
+        run: Run = await workers.read(log_for(name).read, name, after, PAGE_ENTRIES)
         if run.entries and run.entries[-1].seq - after.seq != len(run.entries):
             raise Mismatch(Resync.DIVERGED, run.head)  # entries are missing
         slots = [Slot(entry.position, entry.wire(), entry) for entry in run.entries]
@@ -437,7 +437,7 @@ class Hub:
                 return known
         read = log_for(feed.name).checksum_at
         key = ("checksum", position.epoch, position.seq)
-        return await self._once(feed, key, workers.run, read, feed.name, *key[1:])  # type: ignore[no-any-return]
+        return await self._once(feed, key, workers.read, read, feed.name, *key[1:])  # type: ignore[no-any-return]
 
     async def snapshot(self, consumer_class: Any, feed: Feed, head: Head) -> Snapshot:
         """A snapshot of the stream, built once for all who ask, within the process's cap.

@@ -126,7 +126,6 @@ async def test_a_socket_leaves_nothing_behind(
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("reconnect")]
     if url:
         await layer.flush()
-    del peer, hub
     gc.collect()  # an exception that nobody has retrieved would be shouted out here
 
 

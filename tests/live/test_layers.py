@@ -41,7 +41,8 @@ def another_process(layer: str, url: str) -> Iterator[Callable[[Any], None]]:
     code = (
         "import django, json, sys; django.setup()\n"
         "from django.test.utils import override_settings\n"
-        f"layers = {{'default': {{'BACKEND': {layer!r}, 'CONFIG': {{'hosts': [{url!r}], 'prefix': 'live'}}}}}}\n"
+        f"config = {{'hosts': [{url!r}], 'prefix': 'live'}}\n"
+        f"layers = {{'default': {{'BACKEND': {layer!r}, 'CONFIG': config}}}}\n"
         "with override_settings(CHANNEL_LAYERS=layers):\n"
         "    from reconnect_channels import announcement, publish\n"
         "    print('ready', flush=True)\n"

@@ -38,7 +38,16 @@ async def verdict(headers: list[tuple[str, Any]], scheme: str = "ws") -> str:
         ("testserver", "https://testserver", "ws"),
         ("127.0.0.1:8000", "http://127.0.0.1:8000", "ws"),
     ],
-    ids=["same", "port", "port 80 said", "port 80 in the origin", "case", "TLS", "TLS ends at a proxy", "address"],
+    ids=[
+        "same",
+        "port",
+        "port 80 said",
+        "port 80 in the origin",
+        "case",
+        "TLS",
+        "TLS ends at a proxy",
+        "address",
+    ],
 )
 async def test_the_site_itself_is_welcome(host: str, origin: str, scheme: str):
     assert await verdict([("host", host), ("origin", origin)], scheme) == "welcome"
@@ -123,7 +132,9 @@ async def test_doubtful_headers_are_refused(headers: list[tuple[str, Any]]):
 
 
 async def test_listed_origins_are_welcome_exactly_as_listed(configure: Any):
-    configure(ALLOWED_ORIGINS=("https://app.example.com", "http://other.example:8080", "capacitor://localhost"))
+    configure(
+        ALLOWED_ORIGINS=("https://app.example.com", "http://other.example:8080", "capacitor://localhost")
+    )
     for origin in ("https://app.example.com", "http://other.example:8080", "capacitor://localhost"):
         assert await verdict([HOST, ("origin", origin)]) == "welcome", origin
     for origin in ("http://app.example.com", "https://app.example.com:8443", "http://other.example", "null"):
