@@ -4,34 +4,39 @@ from __future__ import annotations
 
 import inspect
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from asgiref.sync import async_to_sync
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_GET
 
+from . import workers
 from .access import Access
 from .conf import settings
+from .live.tap import TAIL
 from .log import log_for
 from .log.base import Mismatch
 from .protocol import entry, frames
 from .protocol.codes import Reason, Resync
 from .protocol.entry import Entry
 from .protocol.frames import STREAM_NAME
-from .protocol.position import InvalidPosition, Position, parse
-from .protocol.recovery import Answer, decide, needs_checksum
+from .protocol.position import MAX_SEQ, InvalidPosition, Position, parse
+from .protocol.recovery import Answer, Head, decide, needs_checksum
 from .protocol.window import PAGE_ENTRIES, Slot, cut
 from .registry import consumer_for
 from .snapshots import atake, take
 
 logger = logging.getLogger(__name__)
 
+NUMBERS = ("last_seq_id", "checksum")
+
 
 def _claim(request: HttpRequest) -> Position | None:
     query = request.GET
-    if not query:
+    if query.keys().isdisjoint(("epoch", *NUMBERS)):
         return None
-    numbers = {key: query.get(key, "") for key in ("last_seq_id", "checksum")}
+    numbers = {key: query.get(key, "") for key in NUMBERS}
     if not all(text.isascii() and text.isdigit() and len(text) <= 16 for text in numbers.values()):
         raise InvalidPosition("last_seq_id and checksum are whole numbers")
     return parse({"epoch": query.get("epoch"), **{key: int(text) for key, text in numbers.items()}})
@@ -43,21 +48,38 @@ def _answer(text: str, status: int = 200) -> HttpResponse:
     return response
 
 
+def _forbidden(name: str) -> HttpResponse:
+    """The same for streams that don't exist and those that may not be read."""
+    return _answer(frames.error(403, Reason.FORBIDDEN, "no such stream", streams=[name[:100]]), 403)
+
+
 def _invalid(name: str, detail: str) -> HttpResponse:
     return _answer(frames.error(400, Reason.INVALID_SEQ, detail, streams=[name]), 400)
 
 
 def _scope(request: HttpRequest) -> dict[str, Any]:
     """What a consumer's hooks read of a socket's scope, made of a request."""
+    user = getattr(request, "user", None)
+    bool(user)  # loads it: an `async def` hook couldn't
     return {
         "type": "websocket",
         "path": request.path,
         "headers": [(key.lower().encode(), value.encode()) for key, value in request.headers.items()],
         "query_string": request.META.get("QUERY_STRING", "").encode(),
-        "user": getattr(request, "user", None),
+        "user": user,
         "session": getattr(request, "session", None),
         "url_route": {"args": (), "kwargs": {}},
     }
+
+
+@async_to_sync
+async def _here(function: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+    """Runs async code whose blocking parts stay on this thread, with the request's own connection."""
+    token = workers.in_test_thread.set(True)
+    try:
+        return await function(*args)
+    finally:
+        workers.in_test_thread.reset(token)
 
 
 @require_GET
@@ -65,22 +87,20 @@ def delta(request: HttpRequest, name: str) -> HttpResponse:
     """SYNC_DELTA (one page) or SYNC_SNAPSHOT for a position in the query string (design 5.6)."""
     consumer_class = consumer_for(name) if STREAM_NAME.match(name) else None
     if consumer_class is None:
-        return _answer(frames.error(403, Reason.FORBIDDEN, "no such stream", streams=[name[:100]]), 403)
-    consumer = consumer_class()
-    consumer.scope = _scope(request)
-    access = Access(consumer, consumer.scope)
-    if name not in async_to_sync(access.allowed)([name]):
-        return _answer(frames.error(403, Reason.FORBIDDEN, "no such stream", streams=[name]), 403)
+        return _forbidden(name)
     try:
-        claim = _claim(request)
+        consumer = consumer_class()
+        consumer.scope = _scope(request)
+        access = Access(consumer, consumer.scope)
+        if name not in _here(access.allowed, [name]):
+            return _forbidden(name)
+        return _recover(consumer_class, access, name, _claim(request))
     except InvalidPosition as error:
         return _invalid(name, str(error))
-    try:
-        return _recover(consumer_class, access, name, claim)
     except Exception:
         logger.warning("Stream %s couldn't be read", name, exc_info=True)
         response = _answer(
-            frames.error(503, Reason.UNAVAILABLE, "the log couldn't be read", streams=[name]), 503
+            frames.error(503, Reason.UNAVAILABLE, "the stream couldn't be read", streams=[name]), 503
         )
         response["Retry-After"] = "2"
         return response
@@ -92,7 +112,9 @@ def _recover(consumer_class: Any, access: Access, name: str, claim: Position | N
     checksum = None
     if claim is not None and needs_checksum(claim, head):
         checksum = log.checksum_at(name, claim.epoch, claim.seq)
-    decision = decide(claim, head, checksum=checksum, max_delta=settings().MAX_DELTA)
+    # Without a snapshot there is nothing to jump to: however large the gap, its entries are the answer.
+    max_delta = settings().MAX_DELTA if access.has_snapshot else MAX_SEQ
+    decision = decide(claim, head, checksum=checksum, max_delta=max_delta)
     if decision.answer is Answer.INVALID:
         return _invalid(name, "no such position")
     reason = decision.reason or Resync.NEW
@@ -100,14 +122,13 @@ def _recover(consumer_class: Any, access: Access, name: str, claim: Position | N
         try:
             run = log.read(name, claim, PAGE_ENTRIES)
         except Mismatch as mismatch:
-            reason = mismatch.reason
+            reason, head = mismatch.reason, mismatch.head
         else:
             return _answer(_page(name, claim, run.entries, run.head.seq))
     if not access.has_snapshot:
-        position = Position(head.epoch, head.floor - 1, head.floor_checksum)
-        return _answer(frames.snapshot(name, position, reason, "null", partial=head.floor > 1))
+        return _answer(frames.snapshot(name, _tail(name, head), reason, "null", partial=head.floor > 1))
     if inspect.iscoroutinefunction(consumer_class.get_snapshot):
-        snapshot = async_to_sync(atake)(consumer_class, name)
+        snapshot = _here(atake, consumer_class, name)
     else:
         snapshot = take(consumer_class, name)
     if len(snapshot.text) > settings().MAX_SNAPSHOT:
@@ -115,6 +136,16 @@ def _recover(consumer_class: Any, access: Access, name: str, claim: Position | N
             frames.error(413, Reason.SNAPSHOT_SIZE, "the snapshot is too large", streams=[name]), 413
         )
     return _answer(frames.snapshot(name, snapshot.position, reason, snapshot.text, exact=snapshot.exact))
+
+
+def _tail(name: str, head: Head) -> Position:
+    """Where one begins who gets no snapshot: at the floor, or at the last entries of a trimmed log."""
+    seq = head.seq - TAIL
+    if head.floor > 1 and seq >= head.floor:
+        checksum = log_for(name).checksum_at(name, head.epoch, seq)
+        if checksum is not None:
+            return Position(head.epoch, seq, checksum)
+    return Position(head.epoch, head.floor - 1, head.floor_checksum)
 
 
 def _page(name: str, claim: Position, entries: list[Entry], head: int) -> str:
