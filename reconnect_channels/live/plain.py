@@ -76,7 +76,7 @@ class PlainSocket:
         self._entries.extend(entries)
         if len(self._entries) > QUEUE:
             logger.warning("An ordinary socket is too slow: closed")
-            self._entries.clear()
+            self._leave()
             self._spawn(self._send({"type": "websocket.close", "code": 1013}))
         elif self._entries and not self._calling:
             self._calling = True
@@ -85,13 +85,21 @@ class PlainSocket:
     async def _call(self) -> None:
         try:
             while self._entries:
-                await workers.call(self._consumer.entry_published, self._entries.popleft())
+                entry = self._entries.popleft()
+                try:
+                    await workers.call(self._consumer.entry_published, entry)
+                except Exception:
+                    logger.exception("entry_published failed")
         finally:
             self._calling = False
 
-    def detach(self) -> None:
-        """Synchronous: safe under cancellation."""
+    def _leave(self) -> None:
         for tap in self._taps:
             self.hub.leave(tap.feed, tap)
+        self._entries.clear()
+
+    def detach(self) -> None:
+        """Synchronous: safe under cancellation."""
+        self._leave()
         for task in self._tasks:
             task.cancel()

@@ -10,7 +10,7 @@ from django.urls import path
 
 http = get_asgi_application()
 
-from tests.app.consumers import NotesConsumer
+from tests.app.consumers import NotesConsumer  # noqa: E402 - after the apps are ready
 
 application = ProtocolTypeRouter(
     {"http": http, "websocket": URLRouter([path("ws/", NotesConsumer.as_asgi())])}  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -190,12 +191,10 @@ async def test_real_servers_pass_every_bad_frame_on_and_live(server: Server):
         await socket.send(" " * 131_072)
         await talk.until(lambda f: f["type"] == "ERROR" and f["reason"] == "JSON")
         await socket.send(" " * 140_000)
-        try:
+        with suppress(websockets.ConnectionClosed):  # uvicorn's own bound is what we tell it
             await talk.until(lambda f: f["type"] == "ERROR" and f["reason"] == "SIZE")
             await talk.still_works()
-        except websockets.ConnectionClosed as closed:
-            assert closed.rcvd is not None
-            assert closed.rcvd.code == 1009
+        assert socket.close_code in (None, 1009)
     async with dial(server, origin="https://evil.example") as socket:
         talk = Talk(socket)
         bye = await talk.until(lambda f: f["type"] == "BYE")
