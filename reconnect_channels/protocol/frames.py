@@ -19,7 +19,7 @@ STREAM_NAME = re.compile(r"[A-Za-z0-9._:-]{1,100}\Z")
 Count = Annotated[int, Meta(ge=0, le=MAX_SEQ)]
 StreamName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:-]{1,100}\Z", max_length=100)]
 Uuid4 = Annotated[
-    str, Meta(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z", max_length=36)
+    str, Meta(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$", max_length=36)
 ]
 Uuid = Annotated[
     str, Meta(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z", max_length=36)
