@@ -270,13 +270,13 @@ def test_a_good_message_is_delivered_and_moves_the_clock():
 
 
 def test_the_rate_is_a_burst_and_then_a_promise():
-    exchange = opened(limits=Limits(rate=4, burst=3))
+    exchange = opened(limits=Limits(rate=3, burst=3))
     answers = [exchange.receive(message(number), 1.0) for number in range(5)]
     assert [isinstance(actions[0], Deliver) for actions in answers] == [True, True, True, False, False]
     refusal = only(answers[3])
     assert (refusal["type"], refusal["id"]) == ("REJECT", message_id(3))
     assert (refusal["code"], refusal["reason"], refusal["retry"]) == (429, "RATE", True)
-    assert 250 <= refusal["retry_after_ms"] <= 252
+    assert 334 <= refusal["retry_after_ms"] <= 335
     later = 1.0 + refusal["retry_after_ms"] / 1000
     assert isinstance(exchange.receive(message(3), later)[0], Deliver)
 
