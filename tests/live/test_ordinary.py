@@ -1,4 +1,4 @@
-"""Ordinary clients of consumers with the mixins, and both bases with both kinds of hooks (design 1.1, 1.2)."""
+"""Ordinary clients of consumers with the mixins; both bases with both kinds of hooks (design 1.1, 1.2)."""
 
 import asyncio
 import json
@@ -120,6 +120,7 @@ async def test_an_old_page_and_a_new_one_share_a_room(consumer: Any):
         for page in (old, older):
             await page.until(lambda page=page: len(page.sent) == 4)
             assert said(page) == ["from the old page", "from the new page", "from a view", "and another"]
+        await new.until(lambda: len(new.applied[ROOM]) == 4)
         assert [entry.payload for entry in new.applied[ROOM]] == said(old)
     await old.close()
     await older.close()
@@ -195,7 +196,7 @@ async def test_an_old_page_goes_on_with_a_new_epoch(configure: Any):
     await socket.close()
 
 
-# -- hooks of both kinds on both bases ------------------------------------------------------------------------
+# -- hooks of both kinds on both bases ---------------------------------------------------------------
 
 
 class ThreadedHooks:
