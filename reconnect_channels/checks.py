@@ -41,7 +41,11 @@ def check_layer(**_: Any) -> list[CheckMessage]:
                 id="reconnect_channels.W001",
             )
         ]
-    if "groups" not in getattr(channel_layers[alias], "extensions", ()):
+    try:
+        layer = channel_layers[alias]
+    except Exception as error:  # a backend's constructor raises what it likes
+        return [Error(f"The channel layer {alias!r} can't be made: {error}", id="reconnect_channels.E002")]
+    if "groups" not in getattr(layer, "extensions", ()):
         return [Error(f"The channel layer {alias!r} has no groups.", id="reconnect_channels.E002")]
     return []
 

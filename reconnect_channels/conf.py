@@ -47,9 +47,11 @@ class Settings:
 def settings() -> Settings:
     """The current settings.
 
-    Raises ImproperlyConfigured for an unknown key.
+    Raises ImproperlyConfigured for an unknown key, or what isn't a dict.
     """
     given = getattr(django_settings, "RECONNECT_CHANNELS", {})
+    if not isinstance(given, Mapping):
+        raise ImproperlyConfigured("RECONNECT_CHANNELS must be a dict")
     unknown = set(given) - {f.name for f in fields(Settings)}
     if unknown:
         raise ImproperlyConfigured(f"RECONNECT_CHANNELS has unknown keys: {', '.join(sorted(unknown))}")

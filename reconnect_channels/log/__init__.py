@@ -19,6 +19,8 @@ def _logs() -> tuple[list[tuple[str, SequenceLog]], SequenceLog]:
     default: SequenceLog | None = None
     for name, given in settings().STREAM_LOGS.items():
         options: dict[str, Any] = dict(given)
+        if "BACKEND" not in options:
+            raise ImproperlyConfigured(f"STREAM_LOGS: the log {name!r} has no BACKEND")
         backend = import_string(options.pop("BACKEND"))
         prefixes = options.pop("PREFIXES", ())
         retention = options.pop("RETENTION", {})
