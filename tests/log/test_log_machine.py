@@ -150,5 +150,5 @@ class LogMachine(RuleBasedStateMachine):
 
 def test_the_log_is_a_list_with_proofs():
     run_state_machine_as_test(
-        LogMachine, settings=settings(max_examples=100, stateful_step_count=25, deadline=None)
+        LogMachine, settings=settings(max_examples=50, stateful_step_count=25, deadline=None)
     )
