@@ -307,9 +307,7 @@ class Connection:
 
     async def _judge(self, tap: StreamTap, claim: Position | None) -> Decision:
         feed = tap.feed
-        if feed.grouped is not None:
-            await asyncio.shield(feed.grouped)  # first the layer, then the log: nothing falls between
-        head = await self.hub.head(feed.name)
+        head = await self.hub.follow(feed)
         checksum = None
         if claim is not None:
             checksum = known_checksum(claim, head)

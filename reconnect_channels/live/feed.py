@@ -48,7 +48,7 @@ class Feed:
         self.retired: dict[str, Resync] = {}
         self.reads: dict[tuple[Any, ...], asyncio.Task[Any]] = {}
         self.filling: asyncio.Task[None] | None = None
-        self.grouped: asyncio.Task[bool] | None = None
+        self.grouped: asyncio.Task[bool] | None = None  # None until somebody who may read it follows it
         self.expiry: asyncio.TimerHandle | None = None
         self._loop = loop
         self._flushing = False

@@ -105,12 +105,21 @@ class Hub:
             if not self.feeds:
                 self._start()
             feed = self.feeds[name] = Feed(name, self.loop)
-            feed.grouped = self.spawn(self._group(name))
         if feed.expiry is not None:
             feed.expiry.cancel()
             feed.expiry = None
         feed.taps.add(tap)
         return feed
+
+    async def follow(self, feed: Feed) -> Head:
+        """Has the layer tell of a stream from now on, and reads its head.
+
+        Only for who may read it. First the layer, then the log: nothing falls between.
+        """
+        if feed.grouped is None:
+            feed.grouped = self.spawn(self._group(feed.name))
+        await asyncio.shield(feed.grouped)
+        return await self.head(feed.name)
 
     def leave(self, feed: Feed, tap: Tap) -> None:
         """Synchronous and in memory, so that it is safe under cancellation."""
@@ -147,9 +156,10 @@ class Hub:
         return True
 
     async def _ungroup(self, feed: Feed, channel: str | None) -> None:
-        if feed.grouped is not None:
-            with suppress(Exception):
-                await feed.grouped
+        if feed.grouped is None:
+            return
+        with suppress(Exception):
+            await feed.grouped
         if channel is not None and feed.name not in self.feeds:
             with suppress(Exception):
                 await self._layer.group_discard(announcement.group_name(feed.name), channel)
@@ -215,9 +225,12 @@ class Hub:
         if self._channel is None:
             self._channel = await self._layer.new_channel()
             self._opened.set()
-        for name in list(self.feeds):
+        for name in self._followed():
             await self._layer.group_add(announcement.group_name(name), self._channel)
             self.suspect(name)
+
+    def _followed(self) -> list[str]:
+        return [feed.name for feed in self.feeds.values() if feed.grouped is not None]
 
     async def _check(self) -> None:
         """Compares whole positions with the log's (design 9.2), and keeps the group memberships young."""
@@ -237,7 +250,7 @@ class Hub:
                 and self._channel is not None
             ):
                 regrouped = self.loop.time()
-                for name in list(self.feeds):
+                for name in self._followed():
                     with suppress(Exception):
                         await self._layer.group_add(announcement.group_name(name), self._channel)
 

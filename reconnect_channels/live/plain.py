@@ -67,9 +67,7 @@ class PlainSocket:
         for name in await self._access.own_streams():
             tap = PlainTap(self, name)
             self._taps.append(tap)
-            if tap.feed.grouped is not None:
-                await asyncio.shield(tap.feed.grouped)
-            await self.hub.head(name)
+            await self.hub.follow(tap.feed)
             tap.feed.live[tap] = None
 
     def queue(self, entries: list[Entry]) -> None:

@@ -286,6 +286,19 @@ async def test_entries_that_come_together_go_out_together():
         assert (frame["from"], frame["to"], frame["complete"]) == (0, 300, True)
 
 
+async def test_entries_that_pile_up_while_the_loop_is_busy_go_out_as_one_frame():
+    async with Peer() as peer:
+        await peer.greet({A: None})
+        await peer.hear("SYNC_DELTA", complete=True)
+        entries = await unannounced(list(range(50)))
+        for entry in entries:  # fifty announcements between two turns of the loop
+            get_hub().receive(A, [entry])
+        frame = await peer.sync(A)
+        assert (frame["from"], frame["to"]) == (0, 50)
+        await publish_all(A, ["alone"])
+        assert (await peer.sync(A))["from"] == 50
+
+
 async def test_everybody_gets_the_same_frame_made_once():
     peers = [Peer() for _ in range(3)]
     for peer in peers:
@@ -373,6 +386,19 @@ async def test_a_sender_that_acknowledges_as_it_should_is_never_held_back():
         for n in range(0, 3_000, 60):
             await publish_all(A, range(n, n + 60))
         await has_all(one, 3_000)
+
+
+async def test_what_may_not_be_read_costs_neither_the_log_nor_the_layer(faulty: FaultyLayer, quick: None):
+    async with Peer(Alone) as peer:
+        await peer.greet({A: None, "notes:secret": None})
+        peer.say("SUBSCRIBE", ref=1, streams={f"unknown:{n}": None for n in range(50)})
+        await peer.hear("ERROR", code=403, ref=1)
+        await peer.hear("SYNC_DELTA", complete=True)
+        await unannounced([1])
+        get_hub().suspect(A)  # after it, every older suspicion was looked into too
+        await peer.hear("SYNC_DELTA", to=1)
+        assert [stream.name async for stream in Stream.objects.all()] == [A]
+        assert set(faulty.groups) == {announcement.group_name(A)}
 
 
 # -- life of a feed ------------------------------------------------------------------------------------------

@@ -205,7 +205,7 @@ async def test_at_most_a_few_builds_run_at_once(configure: Any):
             nonlocal running, most
             running += 1
             most = max(most, running)
-            await asyncio.sleep(0.01)
+            await eventually(lambda: most >= 2)
             running -= 1
             return stream
 
