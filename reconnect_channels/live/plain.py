@@ -18,6 +18,7 @@ from .sending import Send
 logger = logging.getLogger(__name__)
 
 QUEUE = 1_000  # entries that wait for `entry_published`; ordinary sockets have nothing to catch up with
+JOIN_FIRST = 1.0  # seconds that an accept waits for the log at most
 
 
 class PlainTap:
@@ -35,7 +36,7 @@ class PlainTap:
 
 
 class PlainSocket:
-    """Joins the consumer's own streams once it has accepted, and calls `entry_published` in order."""
+    """Joins the consumer's own streams when it accepts, and calls `entry_published` in order."""
 
     def __init__(self, consumer: Any, scope: Any, send: Send) -> None:
         self.hub: Hub = get_hub()
@@ -45,18 +46,24 @@ class PlainSocket:
         self._taps: list[PlainTap] = []
         self._entries: deque[Entry] = deque()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._calling = False
+        self._calling = True  # not before the accept is out
 
     async def send(self, event: dict[str, Any]) -> None:
         """The consumer's `send`."""
+        if event["type"] != "websocket.accept":
+            await self._send(event)
+            return
+        # First, as `group_add` stands before `accept`: who speaks as soon as the socket is open hears itself.
+        await asyncio.wait([self._spawn(self._join())], timeout=JOIN_FIRST)
         await self._send(event)
-        if event["type"] == "websocket.accept":
-            self._spawn(self._join())
+        self._calling = False
+        self.queue([])
 
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.ensure_future(work)
+    def _spawn(self, work: Any) -> asyncio.Task[Any]:
+        task: asyncio.Task[Any] = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        return task
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
