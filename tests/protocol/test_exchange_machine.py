@@ -415,4 +415,6 @@ def offending(claims: dict[str, Any]) -> list[str]:
 
 
 TestConversation = Conversation.TestCase
-TestConversation.settings = settings(max_examples=150, stateful_step_count=50)
+TestConversation.settings = settings(
+    max_examples=max(150, settings.default.max_examples), stateful_step_count=50
+)
