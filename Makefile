@@ -143,8 +143,11 @@ test-postgres: .venv/.dev ## the tests that touch the database, on PostgreSQL
 test-faults: .venv/.dev ## cut networks and kill processes
 	@$(PYTEST) -m "faults and not browser"
 
+# `make test` leaves out the long ones, `make test-browser` runs them all.
+stage-browser: export BROWSER_TESTS := browser and not slow
+
 test-browser: .venv/.dev ## drive a real Chromium
-	@if CHROMIUM=$$(scripts/chromium); then export CHROMIUM; $(PYTEST) -m browser; else echo "skipped: no Chromium"; fi
+	@if CHROMIUM=$$(scripts/chromium); then export CHROMIUM; $(PYTEST) -m "$(or $(BROWSER_TESTS),browser)"; else echo "skipped: no Chromium"; fi
 
 test-client: node-modules ## the client's unit tests
 	@if [ -d client/node_modules ]; then $(NPM) test; else echo "skipped: client/ is not there yet"; fi

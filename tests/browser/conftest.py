@@ -9,7 +9,7 @@ from playwright.sync_api import Browser
 
 from tests.browser.fixtures import browser  # noqa: F401
 from tests.browser.page import OPTIONS, BoardPage
-from tests.browser.site import Site, manage
+from tests.browser.site import Site, prepare
 
 FOLDER = Path(__file__).parent
 
@@ -24,8 +24,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with the sample boards, to be copied."""
     database = tmp_path_factory.mktemp("sample") / "board.sqlite3"
-    manage(database, "migrate", "--verbosity", "0")
-    manage(database, "load_boards")
+    prepare(database)
     return database
 
 

@@ -28,8 +28,19 @@ def environment(database: Path, **more: str) -> dict[str, str]:
     }
 
 
-def manage(database: Path, *arguments: str) -> None:
-    command = [sys.executable, "manage.py", *arguments]
+PREPARE = """
+import django
+from django.core.management import call_command
+
+django.setup()
+call_command("migrate", verbosity=0)
+call_command("load_boards", verbosity=0)
+"""
+
+
+def prepare(database: Path) -> None:
+    """Makes a database with the sample boards."""
+    command = [sys.executable, "-c", PREPARE]
     subprocess.run(
         command, cwd=ROOT, env={**os.environ, **environment(database)}, check=True, capture_output=True
     )
