@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 from ..protocol.codes import Resync
 from ..protocol.entry import Entry, delta
 from ..protocol.position import Position
+from ..protocol.subscription import Mark
 from ..protocol.window import Slot, Window, cut
 
 
@@ -18,7 +19,7 @@ class Batch(NamedTuple):
     to: Position
     slots: list[Slot]
     event: dict[str, Any]
-    size: int
+    mark: Mark
 
 
 class Tap(Protocol):
@@ -98,7 +99,9 @@ class Feed:
             page = cut(after, slots, complete=True)
             taken, slots = slots[: len(page.wires)], slots[len(page.wires) :]
             text = delta(self.name, after, page.to, page.wires, True)
-            batch = Batch(after, page.to, taken, {"type": "websocket.send", "text": text}, len(text))
+            batch = Batch(
+                after, page.to, taken, {"type": "websocket.send", "text": text}, (page.to, len(text))
+            )
             for tap in list(self.live):
                 tap.push(batch)
             after = page.to
@@ -108,7 +111,7 @@ class Feed:
         if self.window is None or self.window.position != position:
             self.restart(position)
         for tap in list(self.live):
-            tap.push(Batch(position, position, [], {}, 0))
+            tap.push(Batch(position, position, [], {}, (position, 0)))
 
     def replace(self, position: Position, reason: Resync) -> None:
         """Another history holds from now on: every tap resyncs."""

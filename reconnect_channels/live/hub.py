@@ -416,10 +416,10 @@ class Hub:
         Raises Mismatch when the position is not in the log (any more).
         """
         assert feed.window is not None
-        page = feed.window.page_after(after)
-        if page is not None:
-            return page
-        page = await self._once(feed, ("page", after), self._read_page, feed.name, after)
+        ready = feed.window.page_after(after)
+        if ready is not None:
+            return ready
+        page: Page = await self._once(feed, ("page", after), self._read_page, feed.name, after)
         if page.to.epoch == feed.position.epoch and page.to.seq > feed.position.seq:
             await self.fill(feed)
         return page

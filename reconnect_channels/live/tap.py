@@ -42,13 +42,11 @@ class StreamTap:
 
     def push(self, batch: Batch) -> None:
         """Live entries: sent at once, or the stream falls behind."""
-        subscription = self.subscription
-        sent = subscription.sent
-        assert sent is not None
-        if sent.seq == batch.after.seq and batch.size and self._sender.idle and subscription.has_room:
-            subscription.took(batch.to, batch.size)
+        if self._sender.idle and batch.slots and self.subscription.offer(batch.after.seq, batch.mark):
             self._sender.push(batch.event)
-        elif sent.seq < batch.to.seq:
+            return
+        sent = self.subscription.sent
+        if sent is None or sent.seq < batch.to.seq:
             self._fall_behind()
             self._serve(None)
 

@@ -13,6 +13,10 @@ PAGE_CREDIT_ENTRIES = 500
 PAGE_CREDIT_BYTES = 256 * 1024
 
 
+Mark = tuple[Position, int]
+"""A frame that was sent: where it leads, and its size."""
+
+
 class State(Enum):
     PENDING = auto()  # named by the client, not yet allowed
     CATCHING_UP = auto()  # served page by page from the ring or the log
@@ -49,7 +53,7 @@ class Subscription:
         self.part_acked = 0
         self.waiting = False  # for the client to make room
         self.progressed = now  # when the client last moved, or was last not waited for
-        self._marks: deque[tuple[Position, int]] = deque()
+        self._marks: deque[Mark] = deque()
         self._bytes = 0
 
     @property
@@ -60,7 +64,7 @@ class Subscription:
     @property
     def has_room(self) -> bool:
         """Whether live traffic may still be pushed without an ACK."""
-        return self.unacked < WINDOW_ENTRIES and self._bytes < WINDOW_BYTES
+        return self._bytes < WINDOW_BYTES and self.unacked < WINDOW_ENTRIES
 
     @property
     def has_credit(self) -> bool:
@@ -78,9 +82,23 @@ class Subscription:
 
     def took(self, to: Position, size: int) -> None:
         """A frame that leads to `to` was sent."""
-        self.sent = to
-        self._bytes += size
-        self._marks.append((to, size))
+        self._take((to, size))
+
+    def offer(self, after: int, mark: Mark) -> bool:
+        """Takes a live frame if it continues what was sent and there is room.
+
+        The same mark serves all subscriptions that the frame goes to: nothing is made per recipient.
+        """
+        sent = self.sent
+        if sent is None or sent.seq != after or not self.has_room:
+            return False
+        self._take(mark)
+        return True
+
+    def _take(self, mark: Mark) -> None:
+        self.sent = mark[0]
+        self._bytes += mark[1]
+        self._marks.append(mark)
 
     def acknowledge(self, position: Position, now: float) -> bool:
         """Takes an ACK; False when it proves another history than the one that was sent.
