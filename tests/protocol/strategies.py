@@ -61,3 +61,9 @@ def nested(depth: int, innermost: Any = 0) -> Any:
     for _ in range(depth):
         innermost = [innermost]
     return innermost
+
+
+def short(value: Any) -> str:
+    """The name of a parameter."""
+    text = ascii(value)
+    return text if len(text) <= 40 else f"{text[:20]}... of {len(text)}"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from reconnect_channels.protocol import codec
 from reconnect_channels.protocol.codec import CodecError, canonical, check, decode, encode, encode_payload
 
-from .strategies import json_values, nested
+from .strategies import json_values, nested, short
 
 # -- what may travel -----------------------------------------------------------------------------------
 
@@ -204,7 +204,7 @@ NOT_JSON = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("text", NOT_JSON, ids=lambda text: ascii(text)[:30])
+@pytest.mark.parametrize("text", NOT_JSON, ids=short)
 def test_what_is_not_json_is_refused(text):
     assert refused(decode, text).reason == "JSON"
 
@@ -258,6 +258,9 @@ class Lazy:
 
     def __str__(self) -> str:
         return self.text
+
+    def __repr__(self) -> str:
+        return f"Lazy({self.text!r})"
 
 
 class Plain(str):
@@ -320,7 +323,7 @@ UNREADABLE = [
 ]
 
 
-@pytest.mark.parametrize("value", UNREADABLE, ids=lambda value: ascii(value)[:40].split(" object")[0])
+@pytest.mark.parametrize("value", UNREADABLE, ids=short)
 def test_what_no_reader_could_take_is_refused_behind_any_type(value):
     """A payload that is stored is sent to everybody: it must pass where it is read."""
     refused(encode_payload, value)

@@ -28,7 +28,7 @@ from reconnect_channels.protocol.exchange import (
 from reconnect_channels.protocol.position import Position
 from reconnect_channels.protocol.subscription import State
 
-from .strategies import EPOCH, OTHER_EPOCH, nested
+from .strategies import EPOCH, OTHER_EPOCH, nested, short
 from .talk import ack, hello, message, message_id, only, opened, said, subscribe, unsubscribe
 from .vectors import each, load, text
 
@@ -371,7 +371,7 @@ def test_a_payload_that_cannot_be_kept_is_rejected_by_its_id(payload):
         None,
         {},
     ],
-    ids=lambda payload: ascii(payload)[:12],
+    ids=short,
 )
 def test_a_payload_at_its_limits_is_delivered(payload):
     (deliver,) = opened().receive(message(1, payload), 1.0)

@@ -19,7 +19,7 @@ from reconnect_channels.protocol.position import (
     parse,
 )
 
-from .strategies import EPOCH, checksums, entry_id, entry_ids, json_values, positions
+from .strategies import EPOCH, checksums, entry_id, entry_ids, json_values, positions, short
 
 runs = st.lists(entry_ids, max_size=20)
 
@@ -154,7 +154,7 @@ NOT_COUNTS = [-1, -0.0, 0.0, 1.0, 1.5, math.nan, math.inf, -math.inf, True, Fals
             for value in ["", "e" * (MAX_EPOCH + 1), "e" * 1000, None, 1, True, b"e", [], {}, ["e"]]
         ),
     ],
-    ids=lambda value: repr(value)[:30],
+    ids=short,
 )
 def test_any_other_value_of_a_position_is_refused(field, value):
     with pytest.raises(InvalidPosition):
