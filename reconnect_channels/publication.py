@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -112,7 +111,8 @@ def _append(stream: str, drafts: list[Draft], author: Authoring | None, using: s
         node_clock.observe(made[-1].clock)
         for capture in captures:
             capture.extend(made)
-        transaction.on_commit(partial(_committed, made, taken), using=alias, robust=True)
+        # No partial: Django, when it logs that a hook failed, asks for its __qualname__.
+        transaction.on_commit(lambda: _committed(made, taken), using=alias, robust=True)
     by_id = known | {entry.id: entry for entry in made}
     return [by_id[draft.id] for draft in drafts]
 

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 from channels.layers import channel_layers, get_channel_layer
+from django.db import transaction
 
 from reconnect_channels import announcement, publish, publish_many
 from reconnect_channels.announcement import INLINE_BYTES, group_name, layer_message, read_message
@@ -105,6 +106,14 @@ def test_a_layer_that_is_down_costs_the_caller_nothing_but_a_warning(settings, r
         record.levelno for record in caplog.records if record.name == "reconnect_channels.announcement"
     } == {logging.WARNING}
     assert publish("a", 2).seq == 2
+
+
+def test_a_layer_that_cannot_be_made_costs_the_caller_nothing(settings, caplog):
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "nowhere.Layer"}}
+    assert publish("a", 1).seq == 1
+    with transaction.atomic():
+        assert publish("a", 2).seq == 2
+    assert caplog.text.count("Cannot import BACKEND 'nowhere.Layer'") >= 2
 
 
 class StubLayer:
