@@ -180,3 +180,10 @@ def test_one_entry_larger_than_the_window_is_kept():
     assert page is not None
     assert page.wires == [run[1].wire()]
     assert window.page_after(START) is None
+
+
+@pytest.mark.parametrize(("spare", "kept_entries"), [(0, 3), (-1, 2)])
+def test_a_window_may_be_filled_to_the_last_character(spare, kept_entries):
+    run = entries(START, ["1"] * 3)
+    window = filled(START, run, max_bytes=sum(len(entry.wire()) for entry in run) + spare)
+    assert len(window) == kept_entries
