@@ -37,11 +37,13 @@ captures: list[list[Entry]] = []
 class Authoring:
     """The message whose handler is running: names its entries (design 8.3).
 
-    The i-th entry has the id uuid5(message id, i), so that a handler that runs again yields the same
-    entries. `repeatable` says that it may: then each is looked up before it is appended.
+    The i-th entry has the id uuid5(message id, "identity i"), so that a handler that runs again yields
+    the same entries, and another user's message with the same id doesn't. `repeatable` says that the
+    handler may run again: then each entry is looked up before it is appended.
     """
 
     message_id: str
+    identity: str = ""
     clock: int = 0
     repeatable: bool = False
     published: int = 0
@@ -49,7 +51,7 @@ class Authoring:
 
     def next_id(self) -> str:
         self.published += 1
-        return str(uuid.uuid5(uuid.UUID(self.message_id), str(self.published)))
+        return str(uuid.uuid5(uuid.UUID(self.message_id), f"{self.identity} {self.published}"))
 
 
 authoring: ContextVar[Authoring | None] = ContextVar("reconnect_channels_authoring", default=None)

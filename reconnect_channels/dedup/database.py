@@ -49,7 +49,7 @@ def process(handler: Callable[[Message], Any], message: Message, identity: str) 
             known = _admit(message, identity, alias)
             if isinstance(known, Outcome):
                 return known
-            outcome = _run(handler, message, alias)
+            outcome = _run(handler, message, identity, alias)
             _settle(known, message, identity, outcome, alias)
             return outcome
 
@@ -140,8 +140,8 @@ def _replay(row: ProcessedMessage) -> Outcome:
     return Outcome(row.code, row.reason, row.result, row.epoch or None, row.seq, duplicate=True)
 
 
-def _run(handler: Callable[[Message], Any], message: Message, alias: str) -> Outcome:
-    author = Authoring(message.id, message.clock)
+def _run(handler: Callable[[Message], Any], message: Message, identity: str, alias: str) -> Outcome:
+    author = Authoring(message.id, identity, message.clock)
     token = authoring.set(author)
     try:
         try:
@@ -195,7 +195,7 @@ async def aprocess(handler: Callable[[Message], Awaitable[Any]], message: Messag
         return claimed
     renewal = asyncio.create_task(_renew(claimed, alias, token, lease))
     try:
-        outcome = await _arun(handler, message)
+        outcome = await _arun(handler, message, identity)
     finally:
         renewal.cancel()
         with suppress(asyncio.CancelledError):
@@ -232,8 +232,8 @@ async def _renew(pk: int, alias: str, token: str, lease: float) -> None:
             base.logger.warning("A claim couldn't be renewed", exc_info=True)
 
 
-async def _arun(handler: Callable[[Message], Awaitable[Any]], message: Message) -> Outcome:
-    author = Authoring(message.id, message.clock, repeatable=True)
+async def _arun(handler: Callable[[Message], Awaitable[Any]], message: Message, identity: str) -> Outcome:
+    author = Authoring(message.id, identity, message.clock, repeatable=True)
     token = authoring.set(author)
     try:
         try:

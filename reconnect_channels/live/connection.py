@@ -7,6 +7,7 @@ import logging
 import random
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 from .. import drift, workers
@@ -246,7 +247,12 @@ class Connection:
             )
         )
         self.welcomed.set()
-        action, replaced = self.exchange.join(None, {**dict.fromkeys(own), **claims}, self.loop.time())
+        wanted = {**dict.fromkeys(own), **claims}
+        taken = dict(islice(wanted.items(), limits.max_streams))
+        if beyond := [name for name in wanted if name not in taken]:
+            text = f"at most {limits.max_streams} streams a socket"
+            self.write(frames.error(413, Reason.LIMIT, text, streams=beyond))
+        action, replaced = self.exchange.join(None, taken, self.loop.time())
         self.perform([exchange.Leave(replaced), action])
 
     async def _join(self, action: exchange.Join) -> None:

@@ -73,15 +73,6 @@ def test_keys_of_other_identities_and_streams_are_other_keys(outbox):
     assert outbox.send(message).result == '"mine"'
 
 
-def test_entries_of_one_key_come_once_in_a_stream_whoever_sends_it(outbox):
-    """As when a login changes the identity between a message and its retry."""
-    message = outbox.message(1)
-    outbox.send(message)
-    assert outbox.send(message, identity="user:2") == base.FAILED
-    assert outbox.send(msgspec.structs.replace(message, stream="board:2")).seq == 1
-    assert (published(), published("board:2")) == (["1"], ["1"])
-
-
 def test_a_key_is_known_whichever_producer_of_the_identity_brings_it(outbox):
     """Another tab takes over an outbox."""
     message = outbox.message(1)
@@ -114,9 +105,17 @@ def test_an_ack_without_an_entry_on_the_message_s_stream_names_none(outbox, stre
 def test_entries_carry_the_message_s_id_as_key_and_ids_made_of_it(outbox):
     message = outbox.message()
     outbox.send(message, lambda m: publish_many([(STREAM, 1), ("other", 2), (STREAM, 3)]) and None)
-    names = [str(uuid.uuid5(uuid.UUID(message.id), str(i))) for i in (1, 2, 3)]
+    names = [str(uuid.uuid5(uuid.UUID(message.id), f"{outbox.identity} {i}")) for i in (1, 2, 3)]
     assert [StreamEntry.objects.get(text=str(i)).uid for i in (1, 2, 3)] == names
     assert set(StreamEntry.objects.values_list("key", flat=True)) == {message.id}
+
+
+def test_another_user_s_message_with_the_same_id_on_the_same_stream_is_another_message(outbox):
+    message = outbox.message()
+    first = outbox.send(message)
+    second = outbox.send(message, identity="user:2")
+    assert (first.code, second.code, second.duplicate) == (0, 0, False)
+    assert StreamEntry.objects.values("uid").distinct().count() == 2
 
 
 def test_an_entry_is_later_than_what_its_author_had_seen(outbox):

@@ -92,6 +92,21 @@ async def test_welcome_says_the_limits(configure: Any):
         )
 
 
+async def test_streams_of_the_server_and_of_hello_count_together(configure: Any):
+    configure(MAX_STREAMS=2)
+
+    class Own(NotesConsumer):
+        def get_streams(self) -> list[str]:
+            return ["notes:own"]
+
+    async with Peer(Own) as peer:
+        await peer.greet({A: None, "notes:b": None})
+        refused = await peer.hear("ERROR")
+        assert (refused["code"], refused["reason"], refused["streams"]) == (413, "LIMIT", ["notes:b"])
+        await peer.hear("SYNC_DELTA", stream="notes:own")
+        await peer.hear("SYNC_DELTA", stream=A)
+
+
 async def test_a_message_on_the_heels_of_hello_belongs_to_its_sender():
     gate = Gate()
 

@@ -256,7 +256,7 @@ def test_entries_of_a_handler_are_named_after_its_message():
         entries = [publish("s", 1), *publish_many([("other", 2), ("s", 3)])]
     finally:
         authoring.reset(token)
-    names = [str(uuid.uuid5(uuid.UUID(message_id), str(i))) for i in (1, 2, 3)]
+    names = [str(uuid.uuid5(uuid.UUID(message_id), f" {i}")) for i in (1, 2, 3)]
     assert [entry.id for entry in entries] == names
     assert {entry.key for entry in entries} == {message_id}
     assert publish("s", 4).key is None
