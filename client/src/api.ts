@@ -1,5 +1,5 @@
 import { calculateBackoff } from "./backoff.ts";
-import { Client } from "./client.ts";
+import { createClient } from "./client.ts";
 import {
   ClosedError,
   FrameError,
@@ -10,6 +10,7 @@ import {
   StateTransitionError,
 } from "./errors.ts";
 import type { Options } from "./options.ts";
+import type { Client } from "./public.ts";
 import { uuid4 } from "./random.ts";
 import { describe } from "./sync.ts";
 
@@ -22,8 +23,8 @@ const clients = new Set<Client>();
  * @param url absolute, or relative to the page ("/ws/board/1/")
  * @throws TypeError for a URL that can't be used, RangeError for impossible backoff bounds
  */
-function connect(url: string | URL, options?: Options): Client {
-  const client = new Client(url, options);
+export function connect(url: string | URL, options?: Options): Client {
+  const client = createClient(url, options);
   if (!client.signal.aborted) {
     clients.add(client);
     client.signal.addEventListener("abort", () => clients.delete(client));

@@ -1,321 +1,214 @@
+import { createApplying } from "./applying.ts";
 import { backoffCeiling } from "./backoff.ts";
 import { systemClock } from "./clock.ts";
-import { Connection } from "./connection.ts";
-import { Emitter, type Off } from "./emitter.ts";
+import { createConnection } from "./connection.ts";
+import { createEmitter } from "./emitter.ts";
 import { ClosedError } from "./errors.ts";
-import { isKnown, SUBPROTOCOL, type ServerFrame, type UnknownFrame, type Welcome } from "./frames.ts";
+import { isKnown, limitsOf, SUBPROTOCOL } from "./frames.ts";
 import { LamportClock } from "./lamport.ts";
 import { browserSources, watchNetwork } from "./network.ts";
 import type { Options } from "./options.ts";
-import type { QueueEntry, Sending } from "./item.ts";
-import { Outbox } from "./outbox.ts";
-import type { Position } from "./position.ts";
+import { createOutbox } from "./outbox.ts";
+import type { Client, ClientEvents } from "./public.ts";
 import { secureRandom, uuid4 } from "./random.ts";
-import { Receipts, type Lost } from "./receipts.ts";
-import { noRecorder, safeRecorder } from "./recorder.ts";
-import type { State, StateChange } from "./state-machine.ts";
-import type { SubscribeOptions } from "./stream.ts";
-import { Streams } from "./streams.ts";
-import type { SyncState } from "./sync.ts";
+import { Receipts } from "./receipts.ts";
+import { safeRecorder } from "./recorder.ts";
+import { createRoster } from "./roster.ts";
+import type { Settings } from "./settings.ts";
+import { onAbort } from "./signals.ts";
 import { resolveUrl, socketTransport, type SocketConstructor } from "./transport.ts";
-import { View, type Snapshot } from "./view.ts";
+import { createView } from "./view.ts";
 
-export interface ClientEvents {
-  stateChange: StateChange;
-  syncChange: SyncState;
-  queueChange: { readonly waiting: number };
-  /** The outbox holds 80 % of its messages. */
-  highWater: { readonly waiting: number };
-  evict: { readonly entry: QueueEntry; readonly reason: string };
-  /** The server acknowledged a message and lost it afterwards (protocol 6.6). */
-  lost: Lost;
-  /** Also a Rejected for each ERROR frame. Without a listener errors go to the console. */
-  error: unknown;
-  /** The server is there and doesn't speak with us; the likely causes. */
-  handshake: { readonly causes: readonly string[] };
-  /** A server frame of a type that is not the protocol's. */
-  message: UnknownFrame;
-  change: Snapshot;
-}
+const DEFAULTS = {
+  baseMs: 500,
+  maxMs: 20_000,
+  connectTimeoutMs: 8_000,
+  stableMs: 5_000,
+  maxAttempts: Infinity,
+  maxQueue: 1_000,
+  maxQueueBytes: 8 * 2 ** 20,
+  clock: systemClock,
+  random: secureRandom,
+  networkAware: true,
+};
 
-/** One subscriber of one stream. */
-export interface Subscription {
-  readonly stream: string;
-  readonly position: Position | null;
-  /** Of the last applied entry; 0 for none. */
-  readonly seq: number;
-  readonly sync: SyncState;
-  close(): void;
-}
+/** @throws TypeError for a URL that can't be used, RangeError for impossible backoff bounds */
+export function createClient(address: string | URL, options: Options = {}): Client {
+  const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Options;
+  const { networkAware, clientId = uuid4(), WebSocket = globalThis.WebSocket as SocketConstructor | undefined, ...chosen } = {
+    ...DEFAULTS,
+    ...given,
+  } as typeof DEFAULTS & Options;
+  const url = resolveUrl(address);
+  const open = options.transport ?? (WebSocket && socketTransport(url, WebSocket));
+  if (!open) throw new TypeError("no WebSocket here: give one in the options");
+  backoffCeiling(0, chosen.baseMs, chosen.maxMs);
 
-/** A connection to one consumer, with its streams and its outbox. Made by `connect`. */
-export class Client {
-  readonly clientId: string;
-  readonly url: string;
-  readonly #emitter: Emitter<ClientEvents>;
-  readonly #connection: Connection;
-  readonly #streams: Streams;
-  readonly #outbox: Outbox;
-  readonly #lamport = new LamportClock();
-  readonly #receipts = new Receipts();
-  readonly #view: View;
+  const { on, emit, clear } = createEmitter<ClientEvents>((cause) => (globalThis.reportError ?? console.error)(cause));
   /** Aborted by `close`: whatever listens for the client's life ends with it. */
-  readonly #life = new AbortController();
+  const life = new AbortController();
+  const { signal } = life;
   /** Take subscriptions off signals that outlive the client. */
-  readonly #detachers = new Set<() => void>();
-  readonly #traceparent: Options["traceparent"];
-  #session: string | null = null;
-  #identity: string | undefined;
+  const detachers = new Set<() => void>();
+  const lamport = new LamportClock();
+  const receipts = new Receipts();
+  let identity: string | undefined;
 
-  /** @throws TypeError for a URL that can't be used, RangeError for impossible backoff bounds */
-  constructor(url: string | URL, options: Options = {}) {
-    const { baseMs = 500, maxMs = 20_000, connectTimeoutMs = 8_000, stableMs = 5_000, signal } = options;
-    const { maxAttempts = Infinity, maxQueue = 1_000, maxQueueBytes = 8 * 2 ** 20, networkAware = true } = options;
-    const clock = options.clock ?? systemClock;
-    const random = options.random ?? secureRandom;
-    const recorder = options.recorder ? safeRecorder(options.recorder) : noRecorder;
-    const lamport = this.#lamport;
-    backoffCeiling(0, baseMs, maxMs);
-    this.url = resolveUrl(url);
-    this.clientId = options.clientId ?? uuid4();
-    this.#traceparent = options.traceparent;
-    this.#emitter = new Emitter((error) => (globalThis.reportError ?? console.error)(error));
-    const error = (cause: unknown) => this.#error(cause);
-    const changed = () => this.#view.touch();
+  const error = (cause: unknown) => {
+    if (!emit("error", cause)) console.error(cause);
+  };
+  const recorder = safeRecorder(options.recorder);
+  const changed = () => view.touch();
+  const settings: Settings = { ...chosen, store: options.store, clientId, lamport, recorder, emit, error, changed };
 
-    this.#streams = new Streams(
-      { clock, random, recorder, lamport, baseMs, maxMs },
-      {
-        send: (frame) => this.#connection.send(JSON.stringify(frame)),
-        error,
-        changed,
-        entries: (stream, entries) => {
-          for (const lost of this.#receipts.passed(stream, entries)) {
-            recorder.count("reconnect_messages_lost_total");
-            this.#emitter.emit("lost", lost);
-          }
-        },
-        jumped: (stream, seq) => this.#receipts.jumped(stream, seq),
-        gone: (stream) => this.#receipts.forget(stream),
-      },
-    );
-    this.#outbox = new Outbox(
-      { clock, random, recorder, lamport, maxQueue, maxQueueBytes, store: options.store },
-      {
-        transmit: (text) => this.#connection.send(text),
-        waitFor: (stream) => this.#streams.waitFor(stream),
-        error,
-        queueChange: (waiting) => {
-          this.#emitter.emit("queueChange", { waiting });
-          this.#view.touch();
-        },
-        evict: (entry, reason) => this.#emitter.emit("evict", { entry, reason }),
-        highWater: (waiting) => this.#emitter.emit("highWater", { waiting }),
-        acked: (stream, { id, seq }) => {
-          const tracked = this.#streams.get(stream);
-          if (tracked && typeof seq === "number" && seq > tracked.seq) this.#receipts.keep({ id, stream, seq });
-        },
-      },
-    );
-    const Socket = options.WebSocket ?? (globalThis.WebSocket as SocketConstructor | undefined);
-    const open = options.transport ?? (Socket && socketTransport(this.url, Socket));
-    if (!open) throw new TypeError("there is no WebSocket here: give one in the options");
-    this.#connection = new Connection(
-      { baseMs, maxMs, connectTimeoutMs, stableMs, maxAttempts, open, clock, random, recorder },
-      {
-        hello: (attempt) => this.#hello(attempt),
-        welcome: (frame) => this.#welcome(frame),
-        frame: (frame, size) => this.#frame(frame, size),
-        down: () => {
-          this.#streams.down();
-          this.#outbox.down();
-        },
-        forget: () => this.#streams.forget(),
-        stateChange: (change) => {
-          if (change.to === "FAILED") this.#outbox.abandon(`the connection failed: ${change.reason}`);
-          this.#emitter.emit("stateChange", change);
-          this.#view.touch();
-        },
-        handshake: (causes) => this.#emitter.emit("handshake", { causes }),
-        error,
-        progress: changed,
-      },
-    );
-    this.#view = new View(
-      this.#connection,
-      this.#streams,
-      this.#outbox,
-      () => ({ clientId: this.clientId, session: this.#session }),
-      {
-        syncChange: (sync) => this.#emitter.emit("syncChange", sync),
-        change: (snapshot) => this.#emitter.emit("change", snapshot),
-        error,
-      },
-    );
-    if (networkAware) {
-      watchNetwork(networkAware === true ? browserSources() : networkAware, clock, this.#life.signal, {
-        wake: (cause) => this.#connection.wake(cause, () => this.#streams.probe()),
-        suspend: (cause) => this.#connection.suspend(cause),
+  // -- the parts ---------------------------------------------------------------------------------
+
+  const roster = createRoster(settings, receipts, (frame) => connection.send(JSON.stringify(frame)));
+  const outbox = createOutbox(settings, {
+    transmit(text) {
+      const taken = connection.send(text);
+      connection.expectAnswer();
+      return taken;
+    },
+    waitFor: roster.waitFor,
+    acked(stream, { id, epoch, seq }) {
+      const tracked = roster.streams.get(stream);
+      if (tracked && seq !== null && seq > tracked.seq) receipts.keep({ id, stream, seq }, epoch);
+    },
+  });
+  const takers = {
+    ...createApplying(settings, roster, receipts),
+    ACK: outbox.ack,
+    REJECT: outbox.reject,
+  } as Record<string, (frame: unknown, size: number) => void>;
+
+  const connection = createConnection(settings, open, {
+    hello(attempt) {
+      let traceparent: string | undefined;
+      try {
+        traceparent = options.traceparent?.();
+      } catch (cause) {
+        error(cause);
+      }
+      return JSON.stringify({
+        type: "HELLO",
+        protocol: SUBPROTOCOL,
+        client_id: clientId,
+        term: 0,
+        attempt,
+        clock: lamport.time,
+        streams: roster.claims(),
+        identity,
+        traceparent,
       });
-    }
-    signal?.addEventListener("abort", () => this.close(1000, "aborted"), { signal: this.#life.signal });
-    if (signal?.aborted) this.close(1000, "aborted");
-    else this.#connection.start();
+    },
+    welcome(frame) {
+      identity = frame.identity ?? identity;
+      lamport.observe(frame.clock);
+      const limits = limitsOf(frame.limits);
+      roster.welcome(frame, limits);
+      outbox.open(limits);
+    },
+    frame(frame, size) {
+      if (!isKnown(frame)) return void emit("message", frame);
+      takers[frame.type]!(frame, size);
+      outbox.pump();
+      changed();
+    },
+    down() {
+      roster.silent(connection.heardAt);
+      roster.down();
+      outbox.down();
+    },
+    overdue() {
+      if (connection.overdue) roster.silent(connection.heardAt);
+      changed();
+    },
+    forget: roster.forget,
+    stateChange(change) {
+      if (change.to === "FAILED") outbox.abandon(`the connection failed: ${change.reason}`);
+      emit("stateChange", change);
+      changed();
+    },
+    unansweredSince: outbox.unansweredSince,
+    probe: roster.probe,
+  });
+  const view = createView(settings, connection, roster, outbox);
+
+  // -- the facade --------------------------------------------------------------------------------
+
+  function close(code = 1000, reason = ""): void {
+    if (signal.aborted) return;
+    life.abort();
+    connection.close(code, reason);
+    outbox.abandon("the client was closed");
+    view.refresh();
+    clear();
+    for (const detach of detachers) detach();
   }
 
-  get state(): State {
-    return this.#connection.state;
+  if (networkAware) {
+    watchNetwork(networkAware === true ? browserSources() : networkAware, settings.clock, signal, connection);
   }
+  options.signal?.addEventListener("abort", () => close(1000, "aborted"), { signal });
+  if (options.signal?.aborted) close(1000, "aborted");
+  else connection.start();
 
-  /** How fresh the subscribed streams are, as one. The same object until it changes. */
-  get sync(): SyncState {
-    return this.#view.sync;
-  }
+  return {
+    clientId,
+    url,
+    signal,
+    close,
+    drained: outbox.drained,
+    retry: connection.retry,
 
-  /** The same object until something in it changes: made for `useSyncExternalStore`. */
-  get snapshot(): Snapshot {
-    return this.#view.snapshot;
-  }
+    get state() {
+      return connection.state;
+    },
+    get sync() {
+      return view.sync;
+    },
+    get snapshot() {
+      return view.snapshot;
+    },
+    get waiting() {
+      return outbox.waiting;
+    },
+    get queue() {
+      return outbox.queue;
+    },
 
-  /** Messages without an answer. */
-  get waiting(): number {
-    return this.#outbox.waiting;
-  }
+    on: (event, handler, { signal: until } = {}) => on(event, handler, until),
 
-  /** The messages without an answer, oldest first. The same array until it changes. */
-  get queue(): readonly QueueEntry[] {
-    return this.#outbox.queue;
-  }
+    subscribe(name, subscribing = {}) {
+      if (signal.aborted) throw new ClosedError("the client is closed");
+      const { stream, subscriber } = roster.add(name, subscribing);
+      const end = () => {
+        detach();
+        detachers.delete(detach);
+        roster.remove(stream, subscriber);
+      };
+      const detach = onAbort(subscribing.signal, end);
+      detachers.add(detach);
+      if (subscribing.signal?.aborted) end();
+      return {
+        stream: name,
+        get position() {
+          return stream.cursor.position;
+        },
+        get seq() {
+          return stream.seq;
+        },
+        get sync() {
+          return view.syncOf(stream);
+        },
+        close: end,
+      };
+    },
 
-  /** Listens until the returned function is called, `signal` aborts, or the client is closed. */
-  on<K extends keyof ClientEvents>(
-    event: K,
-    handler: (value: ClientEvents[K]) => void,
-    { signal }: { signal?: AbortSignal | undefined } = {},
-  ): Off {
-    return this.#emitter.on(event, handler, signal);
-  }
-
-  /**
-   * Follows a stream: a snapshot first, then every entry in order. Several subscribers of a stream share
-   * one subscription at the server; when one joins, all get a snapshot.
-   *
-   * @throws PayloadError for a bad stream name or too many streams, ClosedError after `close`
-   */
-  subscribe(name: string, options: SubscribeOptions = {}): Subscription {
-    if (this.#life.signal.aborted) throw new ClosedError("the client is closed");
-    const streams = this.#streams;
-    const { stream, subscriber } = streams.add(name, options);
-    const { signal } = options;
-    const view = this.#view;
-    const detach = () => {
-      signal?.removeEventListener("abort", close);
-      this.#detachers.delete(detach);
-    };
-    const close = () => {
-      detach();
-      streams.remove(stream, subscriber);
-    };
-    if (signal?.aborted) close();
-    else if (signal) {
-      signal.addEventListener("abort", close);
-      this.#detachers.add(detach);
-    }
-    return {
-      stream: name,
-      get position() {
-        return stream.cursor.position;
-      },
-      get seq() {
-        return stream.seq;
-      },
-      get sync() {
-        return view.syncOf(stream);
-      },
-      close,
-    };
-  }
-
-  /**
-   * Sends a message; it is queued while there is no connection and sent again until its fate is known.
-   *
-   * @param signal aborting withdraws a message that was not sent yet
-   * @returns a promise of the server's acknowledgement, with the message's `id`. It rejects with PayloadError,
-   *   QueueOverflowError, Rejected, ClosedError (never sent) or OutcomeUnknown (sent, no answer).
-   */
-  send(stream: string, payload: unknown, { signal }: { signal?: AbortSignal | undefined } = {}): Sending {
-    const refusal = this.#life.signal.aborted
-      ? new ClosedError("the client is closed")
-      : this.state === "FAILED"
-        ? new ClosedError("the connection failed; retry() first")
-        : undefined;
-    return this.#outbox.send(stream, payload, signal, refusal);
-  }
-
-  /** Resolves when every message is answered; rejects with ClosedError when some were dropped. */
-  drained(): Promise<void> {
-    return this.#outbox.drained();
-  }
-
-  /** The user asks again: from FAILED, or instead of waiting for the next attempt. */
-  retry(): void {
-    this.#connection.retry();
-  }
-
-  /** Ends the client for good. Unsent messages reject with ClosedError, sent ones with OutcomeUnknown. */
-  close(code = 1000, reason = ""): void {
-    if (this.#life.signal.aborted) return;
-    this.#life.abort();
-    this.#connection.close(code, reason);
-    this.#outbox.abandon("the client was closed");
-    this.#view.refresh();
-    this.#emitter.clear();
-    for (const detach of [...this.#detachers]) detach();
-  }
-
-  /** Aborted when the client closes. */
-  get signal(): AbortSignal {
-    return this.#life.signal;
-  }
-
-  // -- frames ------------------------------------------------------------------------------------
-
-  #hello(attempt: number): string {
-    let traceparent: string | undefined;
-    try {
-      traceparent = this.#traceparent?.();
-    } catch (error) {
-      this.#error(error);
-    }
-    return JSON.stringify({
-      type: "HELLO",
-      protocol: SUBPROTOCOL,
-      client_id: this.clientId,
-      term: 0,
-      attempt,
-      clock: this.#lamport.time,
-      streams: this.#streams.claims(),
-      identity: this.#identity,
-      traceparent,
-    });
-  }
-
-  #welcome(frame: Welcome): void {
-    this.#session = frame.session;
-    this.#identity = frame.identity ?? this.#identity;
-    this.#lamport.observe(frame.clock);
-    this.#streams.welcome(frame);
-    this.#outbox.open(frame.limits);
-  }
-
-  #frame(frame: ServerFrame | UnknownFrame, size: number): void {
-    if (!isKnown(frame)) this.#emitter.emit("message", frame);
-    else if (frame.type === "ACK") this.#outbox.ack(frame);
-    else if (frame.type === "REJECT") this.#outbox.reject(frame);
-    else if (this.#streams.receive(frame, size) && this.#outbox.waiting) this.#outbox.pump();
-  }
-
-  #error(error: unknown): void {
-    if (!this.#emitter.emit("error", error)) console.error(error);
-  }
+    send(stream, payload, { signal: until } = {}) {
+      const over = signal.aborted ? "the client is closed" : connection.state === "FAILED" ? "failed; retry() first" : "";
+      return outbox.send(stream, payload, until, over ? new ClosedError(over) : undefined);
+    },
+  };
 }

@@ -1,3 +1,5 @@
+import { onAbort } from "./signals.ts";
+
 /** Where time comes from; tests pass their own. */
 export interface Clock {
   /** Monotonic milliseconds: for durations. */
@@ -25,17 +27,17 @@ const MAX_DELAY_MS = 3_600_000;
  */
 export function after(clock: Clock, ms: number, signal: AbortSignal, run: () => void): () => void {
   if (signal.aborted) return () => {};
-  const stop = () => {
-    clock.clearTimeout(handle);
-    signal.removeEventListener("abort", stop);
-  };
   const handle = clock.setTimeout(
     () => {
-      signal.removeEventListener("abort", stop);
+      detach();
       run();
     },
     Math.min(Math.max(ms, 0), MAX_DELAY_MS),
   );
-  signal.addEventListener("abort", stop);
+  const stop = () => {
+    clock.clearTimeout(handle);
+    detach();
+  };
+  const detach = onAbort(signal, stop);
   return stop;
 }

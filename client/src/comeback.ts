@@ -1,8 +1,6 @@
 import { backoffCeiling } from "./backoff.ts";
-import type { Clock } from "./clock.ts";
 import { isTerminal } from "./frames.ts";
-import type { Random } from "./random.ts";
-import type { Recorder } from "./recorder.ts";
+import type { Settings } from "./settings.ts";
 import type { Ending } from "./transport.ts";
 
 /** Several INVALID_SEQ within this time escalate (protocol 5.8). */
@@ -17,15 +15,6 @@ export interface End extends Ending {
   readonly window?: readonly [number, number];
 }
 
-export interface ComebackSettings {
-  readonly baseMs: number;
-  readonly maxMs: number;
-  readonly maxAttempts: number;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly recorder: Recorder;
-}
-
 /** Whether and when to try again after an end (protocol 7, design 11.2). */
 export class Comeback {
   /** Ends in a row without a stable connection between them. */
@@ -33,10 +22,10 @@ export class Comeback {
   /** Monotonic time before which the server doesn't want us, whatever the network says. */
   notBefore = 0;
   #invalidSeqs: number[] = [];
-  readonly #settings: ComebackSettings;
+  readonly #settings: Settings;
   readonly #forget: () => void;
 
-  constructor(settings: ComebackSettings, forget: () => void) {
+  constructor(settings: Settings, forget: () => void) {
     this.#settings = settings;
     this.#forget = forget;
   }
@@ -47,9 +36,9 @@ export class Comeback {
   }
 
   /** Why not to come back; empty: come back. */
-  refusal({ code, reconnect }: End, reason: string): string {
-    if (reconnect === undefined ? isTerminal(code) : !reconnect) return reason;
-    return this.failures >= this.#settings.maxAttempts ? `gave up after ${this.failures} attempts: ${reason}` : "";
+  refusal({ code, reconnect = !isTerminal(code) }: End, reason: string): string {
+    if (!reconnect) return reason;
+    return this.failures < this.#settings.maxAttempts ? "" : `gave up after ${this.failures} attempts: ${reason}`;
   }
 
   /** The wait in milliseconds. */

@@ -1,11 +1,11 @@
-import { after, type Clock } from "./clock.ts";
+import { after } from "./clock.ts";
 import { Comeback, type End } from "./comeback.ts";
-import { isKnown, readFrame, type Bye, type ServerFrame, type UnknownFrame, type Welcome } from "./frames.ts";
+import { readFrame, type Bye, type ServerFrame, type UnknownFrame, type Welcome } from "./frames.ts";
 import { Handshakes } from "./handshake.ts";
-import { Liveness } from "./liveness.ts";
+import { watchLiveness, type Liveness } from "./liveness.ts";
 import type { WakeCause } from "./network.ts";
-import type { Random } from "./random.ts";
-import { environment, type Recorder } from "./recorder.ts";
+import { environment } from "./recorder.ts";
+import type { Settings } from "./settings.ts";
 import { StateMachine, type State, type StateChange } from "./state-machine.ts";
 import type { Ending, OpenTransport, Transport } from "./transport.ts";
 
@@ -14,19 +14,7 @@ const WAKE_EVERY_MS = 1_000;
 /** Causes after which a socket that is still opening is better opened anew: its packets went the old way. */
 const RESTARTS: readonly WakeCause[] = ["online", "connection", "resume", "clock"];
 
-export interface ConnectionSettings {
-  readonly baseMs: number;
-  readonly maxMs: number;
-  readonly connectTimeoutMs: number;
-  readonly stableMs: number;
-  readonly maxAttempts: number;
-  readonly open: OpenTransport;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly recorder: Recorder;
-}
-
-/** What the layers above hear. None of these may throw. */
+/** What the layers above hear and are asked. None of these may throw. */
 export interface ConnectionEvents {
   /** The HELLO of attempt number `attempt`, encoded. */
   hello(attempt: number): string;
@@ -37,15 +25,44 @@ export interface ConnectionEvents {
   down(): void;
   /** Forget every position (protocol 5.8). */
   forget(): void;
+  /** The heartbeat is overdue, or came after all. */
+  overdue(): void;
   stateChange(change: StateChange): void;
-  handshake(causes: readonly string[]): void;
-  error(error: unknown): void;
-  /** `attempt` or `retryAt` changed. */
-  progress(): void;
+  /** Monotonic time at which the oldest message without an answer went out; Infinity: there is none. */
+  unansweredSince(): number;
+  /** Send something that is answered at once. */
+  probe(): void;
+}
+
+/** One link to the server: attempts, waits between them, liveness, and when to give up (design 11.1-11.3). */
+export interface Connection {
+  readonly state: State;
+  /** Which attempt of this outage is made or waited for; 0 while connected. */
+  readonly attempt: number;
+  /** Wall time of the next attempt, while waiting for it. */
+  readonly retryAt: number | null;
+  /** Wall time of the last frame that was heard. */
+  readonly heardAt: number;
+  /** The server's name for this client, once WELCOME came. */
+  readonly session: string | null;
+  /** The link stands, and the server's heartbeat is late. */
+  readonly overdue: boolean;
+  start(): void;
+  /** @returns whether the link took the frame */
+  send(text: string): boolean;
+  /** What was sent wants an answer. */
+  expectAnswer(): void;
+  /** For good. */
+  close(code: number, reason: string): void;
+  /** The page sleeps: the server shall not count a dead socket, we come back on `wake`. */
+  suspend(cause: string): void;
+  /** The user asks again: out of FAILED, or out of a wait. */
+  retry(): void;
+  /** The network or the page came to life (design 11.3). */
+  wake(cause: WakeCause): void;
 }
 
 interface Attempt {
-  readonly number: number;
   readonly startedAt: number;
   /** Aborted when WELCOME came or the attempt was given up. */
   readonly scope: AbortController;
@@ -53,263 +70,240 @@ interface Attempt {
   opened: boolean;
 }
 
-/** Keeps one link to the server: attempts, waits between them, liveness, and when to give up (design 11.1-11.3). */
-export class Connection {
-  /** Wall time of the next attempt, while waiting for it. */
-  retryAt: number | null = null;
-  /** Wall time of the last frame that was heard. */
-  heardAt: number;
-  readonly #settings: ConnectionSettings;
-  readonly #events: ConnectionEvents;
-  readonly #machine: StateMachine;
-  #attempt: Attempt | null = null;
-  #attempts = 0;
-  readonly #comeback: Comeback;
-  readonly #handshakes = new Handshakes();
-  #stable = false;
-  #closed = false;
-  #suspended = false;
-  #liveness: Liveness | null = null;
-  #stopSleep = () => {};
-  #wokeAt = -WAKE_EVERY_MS;
-
-  constructor(settings: ConnectionSettings, events: ConnectionEvents) {
-    this.#settings = settings;
-    this.#events = events;
-    this.heardAt = settings.clock.wall();
-    this.#comeback = new Comeback(settings, () => events.forget());
-    this.#machine = new StateMachine(settings.recorder, (change) => events.stateChange(change));
-  }
-
-  get state(): State {
-    return this.#machine.state;
-  }
+export function createConnection(settings: Settings, open: OpenTransport, events: ConnectionEvents): Connection {
+  const { clock, recorder, changed } = settings;
+  const machine = new StateMachine(recorder, events.stateChange);
+  const comeback = new Comeback(settings, events.forget);
+  const handshakes = new Handshakes();
+  let attempt: Attempt | null = null;
+  let attempts = 0;
+  let liveness: Liveness | null = null;
+  let heardAt = clock.wall();
+  let retryAt: number | null = null;
+  let session: string | null = null;
+  let stopSleep = () => {};
+  let wokeAt = -WAKE_EVERY_MS;
+  let stable = false;
+  let closed = false;
+  let suspended = false;
 
   /** A call, where a comparison would let the compiler believe that the state stays. */
-  #is(state: State): boolean {
-    return this.#machine.state === state;
-  }
-
-  /** Which attempt of this outage is made or waited for; 0 while connected. */
-  get attempt(): number {
-    return this.#is("CONNECTED") ? 0 : this.#comeback.failures + 1;
-  }
-
-  start(): void {
-    this.#reconnect("connect", () => this.#try());
-  }
-
-  /** @returns whether the link took the frame */
-  send(text: string): boolean {
-    return this.#is("CONNECTED") && (this.#attempt?.transport?.send(text) ?? false);
-  }
-
-  /** For good. */
-  close(code: number, reason: string): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#leave(reason || "closed", code, reason);
-  }
-
-  /** The page sleeps: the server shall not count a dead socket, we come back on `wake`. */
-  suspend(cause: string): void {
-    if (this.#closed || this.#is("FAILED") || this.#suspended) return;
-    this.#suspended = true;
-    this.#leave(cause, 1000, cause);
-  }
-
-  /** The user asks again: out of FAILED, or out of a wait. */
-  retry(): void {
-    if (this.#closed) return;
-    if (this.#is("FAILED")) {
-      this.#comeback.reset();
-      this.#machine.transition("DISCONNECTED", "retry");
-      if (this.#is("DISCONNECTED") && !this.#closed) this.#reconnect("retry", () => this.#try());
-    } else if (this.#suspended) this.wake("user");
-    else if (this.#is("RECONNECTING") && this.#attempt === null) this.#try();
-  }
-
-  /** The network or the page came to life (design 11.3). */
-  wake(cause: WakeCause, probe?: () => void): void {
-    if (this.#closed) return;
-    const now = this.#settings.clock.now();
-    if (this.#suspended) {
-      this.#suspended = false;
-      this.#wokeAt = now;
-      if (this.#is("DISCONNECTED")) this.#reconnect(cause, () => this.#try());
-    } else if (this.#is("CONNECTED")) {
-      if (now - this.#wokeAt < WAKE_EVERY_MS) return;
-      this.#wokeAt = now;
-      if (probe) this.#liveness?.probe(probe);
-    } else if (this.#is("RECONNECTING")) {
-      if (this.#attempt === null) {
-        const due = Math.max(now, this.#wokeAt + WAKE_EVERY_MS, this.#comeback.notBefore);
-        if (due <= now) this.#wakeUp(now);
-        else if (this.retryAt !== null && due - now < this.retryAt - this.#settings.clock.wall()) this.#sleep(due - now, true);
-      } else if (RESTARTS.includes(cause) && now - this.#attempt.startedAt >= WAKE_EVERY_MS) {
-        this.#measure("aborted");
-        this.#wakeUp(now);
-      }
-    }
-  }
-
-  #wakeUp(now: number): void {
-    this.#wokeAt = now;
-    this.#try();
-  }
+  const is = (state: State) => machine.state === state;
 
   // -- attempts ----------------------------------------------------------------------------------
 
-  #try(): void {
-    const { clock, connectTimeoutMs, open } = this.#settings;
-    this.#stopSleep();
-    this.#letGo(1000, "a new attempt");
-    this.retryAt = null;
-    const scope = new AbortController();
-    const attempt: Attempt = {
-      number: ++this.#attempts,
-      startedAt: clock.now(),
-      scope,
-      transport: null,
-      opened: false,
-    };
-    this.#attempt = attempt;
-    this.#events.progress();
+  function tryNow(): void {
+    stopSleep();
+    letGo(1000, "a new attempt");
+    retryAt = null;
+    attempts++;
+    const mine: Attempt = { startedAt: clock.now(), scope: new AbortController(), transport: null, opened: false };
+    attempt = mine;
+    changed();
     // A late callback belongs to an older attempt, and is known by that.
-    const current = () => this.#attempt === attempt;
-    const ended = (ending: Ending) => current() && this.#ended(ending);
-    after(clock, connectTimeoutMs, scope.signal, () => ended({ code: 1006, reason: "connect timeout" }));
+    const end = (ending: Ending) => {
+      if (attempt === mine) ended(ending);
+    };
+    after(clock, settings.connectTimeoutMs, mine.scope.signal, () => end({ code: 1006, reason: "connect timeout" }));
     try {
-      attempt.transport = open({
-        opened: () => current() && this.#opened(attempt),
-        received: (data) => current() && this.#received(data),
-        ended,
+      mine.transport = open({
+        opened() {
+          if (attempt !== mine) return;
+          mine.opened = true;
+          mine.transport?.send(events.hello(attempts));
+        },
+        received(data) {
+          if (attempt === mine) received(data);
+        },
+        ended: end,
       });
     } catch (error) {
       // Mixed content, a blocked port, a content security policy: thrown, not evented.
-      this.#events.error(error);
-      ended({ code: 1006, reason: String(error) });
+      settings.error(error);
+      end({ code: 1006, reason: String(error) });
     }
   }
 
-  #opened(attempt: Attempt): void {
-    attempt.opened = true;
-    attempt.transport?.send(this.#events.hello(attempt.number));
-  }
-
-  #received(data: unknown): void {
-    this.#liveness?.heard();
+  function received(data: unknown): void {
+    heardAt = clock.wall();
+    liveness?.heard();
     try {
-      const frame = readFrame(data);
-      if (!isKnown(frame)) {
-        if (this.#is("CONNECTED")) this.#events.frame(frame, 0);
-      } else if (frame.type === "BYE") this.#bye(frame);
-      else if (frame.type === "WELCOME") this.#welcome(frame);
-      else if (this.#is("CONNECTED") || frame.type === "ERROR") this.#events.frame(frame, String(data).length);
+      const frame = readFrame(data) as ServerFrame;
+      if (frame.type === "BYE") bye(frame);
+      else if (frame.type === "WELCOME") welcome(frame);
+      else if (is("CONNECTED") || frame.type === "ERROR") events.frame(frame, String(data).length);
     } catch (error) {
-      this.#events.error(error);
+      settings.error(error);
     }
   }
 
-  #welcome(frame: Welcome): void {
-    if (!this.#is("RECONNECTING")) return;
-    const { clock, stableMs } = this.#settings;
-    const attempt = this.#attempt;
-    this.#measure("connected");
-    attempt?.scope.abort();
-    this.#handshakes.welcomed();
-    this.#stable = false;
-    this.#machine.transition("CONNECTED", "welcome");
-    if (this.#attempt !== attempt || !this.#is("CONNECTED")) return; // a listener closed us
-    const { signal } = this.#machine;
-    this.#liveness = new Liveness(clock, signal, (reason) => this.#ended({ code: 1006, reason }));
-    this.#liveness.expect(frame.heartbeat_ms);
-    after(clock, stableMs, signal, () => {
-      this.#stable = true;
-      this.#comeback.reset();
+  function welcome(frame: Welcome): void {
+    if (!is("RECONNECTING")) return;
+    session = frame.session;
+    const mine = attempt;
+    measure("connected");
+    mine?.scope.abort();
+    handshakes.welcomed();
+    stable = false;
+    machine.transition("CONNECTED", "welcome");
+    if (attempt !== mine || !is("CONNECTED")) return; // a listener closed us
+    const { signal } = machine;
+    liveness = watchLiveness(clock, signal, frame.heartbeat_ms, {
+      unansweredSince: events.unansweredSince,
+      probe: events.probe,
+      overdue: events.overdue,
+      dead: (reason) => ended({ code: 1006, reason }),
     });
-    this.#events.welcome(frame);
+    after(clock, settings.stableMs, signal, () => {
+      stable = true;
+      comeback.reset();
+    });
+    events.welcome(frame);
   }
 
   /** Acted upon at once: a close that follows may come late, or with another code. */
-  #bye({ code, reason, reconnect, retry_after_ms: window }: Bye): void {
+  function bye({ code, reason, reconnect, retry_after_ms: window }: Bye): void {
     // [0, 0] is what a server says that has no opinion: then the backoff decides.
     const [min, max] = Array.isArray(window) ? window : [0, 0];
     const end = { code, reason: String(reason), reconnect };
-    this.#ended(max > 0 && min >= 0 && max >= min ? { ...end, window: [min, max] } : end);
+    ended(max > 0 && min >= 0 && max >= min ? { ...end, window: [min, max] } : end);
   }
 
   // -- endings -----------------------------------------------------------------------------------
 
-  #ended(end: End): void {
-    const attempt = this.#attempt;
-    const reason = `${end.code}${end.reason ? ` ${end.reason}` : ""}`;
-    if (this.#is("CONNECTED")) {
-      if (!this.#stable) this.#comeback.failures++;
-      this.#leave(reason);
-      if (this.#closed || !this.#is("DISCONNECTED")) return;
-      this.#reconnect(reason, () => this.#next(end, reason));
-    } else if (this.#is("RECONNECTING")) {
-      this.#measure(end.reason === "connect timeout" ? "timeout" : "failed");
-      this.#letGo(1000, "");
-      this.#comeback.failures++;
-      const causes = this.#handshakes.failed(end, attempt?.opened ?? false);
-      if (causes) this.#events.handshake(causes);
-      if (this.#is("RECONNECTING") && this.#attempt === null) this.#next(end, reason);
+  function ended(end: End): void {
+    const reason = `${end.code} ${end.reason}`.trim();
+    if (is("CONNECTED")) {
+      if (!stable) comeback.failures++;
+      leave(reason);
+      reconnect(reason, () => comeBack(end, reason));
+    } else if (is("RECONNECTING")) {
+      const opened = attempt?.opened ?? false;
+      measure(end.reason === "connect timeout" ? "timeout" : "failed");
+      letGo(1000, "");
+      comeback.failures++;
+      const causes = handshakes.failed(end, opened);
+      if (causes) settings.emit("handshake", { causes });
+      if (is("RECONNECTING") && !attempt) comeBack(end, reason);
     }
   }
 
-  #next(end: End, reason: string): void {
-    const refusal = this.#comeback.refusal(end, reason);
-    if (refusal) this.#machine.transition("FAILED", refusal);
-    else this.#sleep(this.#comeback.delay(end));
+  function comeBack(end: End, reason: string): void {
+    const refusal = comeback.refusal(end, reason);
+    if (refusal) return machine.transition("FAILED", refusal);
+    const ms = comeback.delay(end);
+    recorder.observe("reconnect_backoff_delay_seconds", ms / 1000);
+    sleep(ms, tryNow);
   }
 
-  #sleep(ms: number, quiet = false): void {
-    const { clock, recorder } = this.#settings;
-    this.#stopSleep();
-    this.retryAt = clock.wall() + ms;
-    if (!quiet) recorder.observe("reconnect_backoff_delay_seconds", ms / 1000);
-    this.#stopSleep = after(clock, ms, this.#machine.signal, () => {
-      if (quiet) this.#wokeAt = clock.now();
-      this.#try();
-    });
-    this.#events.progress();
+  function sleep(ms: number, then: () => void): void {
+    stopSleep();
+    retryAt = clock.wall() + ms;
+    stopSleep = after(clock, ms, machine.signal, then);
+    changed();
   }
 
   /** DISCONNECTED to RECONNECTING, and on, unless a listener has interfered. */
-  #reconnect(reason: string, then: () => void): void {
-    this.#machine.transition("RECONNECTING", reason);
-    if (this.#is("RECONNECTING") && this.#attempt === null) then();
+  function reconnect(reason: string, then: () => void): void {
+    if (closed || !is("DISCONNECTED")) return;
+    machine.transition("RECONNECTING", reason);
+    if (is("RECONNECTING") && !attempt) then();
   }
 
   /** Into DISCONNECTED from wherever we are. */
-  #leave(why: string, code = 1000, reason = ""): void {
-    const connected = this.#is("CONNECTED");
-    this.#stopSleep();
-    this.retryAt = null;
-    if (this.#liveness) this.heardAt = this.#liveness.heardAt;
-    this.#liveness = null;
-    this.#letGo(code, reason);
-    if (connected) this.#events.down();
-    this.#machine.transition("DISCONNECTED", why);
+  function leave(why: string, code = 1000, reason = ""): void {
+    stopSleep();
+    retryAt = liveness = null;
+    letGo(code, reason);
+    if (is("CONNECTED")) events.down();
+    machine.transition("DISCONNECTED", why);
   }
 
   /** The old socket is torn down before a new one opens. */
-  #letGo(code: number, reason: string): void {
-    const attempt = this.#attempt;
-    this.#attempt = null;
-    attempt?.scope.abort();
-    attempt?.transport?.close(code, reason);
+  function letGo(code: number, reason: string): void {
+    const old = attempt;
+    attempt = null;
+    old?.scope.abort();
+    old?.transport?.close(code, reason);
   }
 
-  #measure(outcome: string): void {
-    const attempt = this.#attempt;
+  function measure(outcome: string): void {
     if (!attempt) return;
-    const seconds = (this.#settings.clock.now() - attempt.startedAt) / 1000;
-    this.#settings.recorder.observe("reconnect_attempt_duration_seconds", seconds, {
-      outcome,
-      environment: environment(),
-    });
+    const seconds = (clock.now() - attempt.startedAt) / 1000;
+    recorder.observe("reconnect_attempt_duration_seconds", seconds, { outcome, environment: environment() });
   }
+
+  // -- wishes ------------------------------------------------------------------------------------
+
+  function wakeUp(): void {
+    wokeAt = clock.now();
+    tryNow();
+  }
+
+  function wake(cause: WakeCause): void {
+    const now = clock.now();
+    if (closed) return;
+    if (suspended) {
+      suspended = false;
+      wokeAt = now;
+      reconnect(cause, tryNow);
+    } else if (is("CONNECTED")) {
+      if (now - wokeAt < WAKE_EVERY_MS) return;
+      wokeAt = now;
+      liveness?.probe();
+    } else if (attempt) {
+      if (RESTARTS.includes(cause) && now - attempt.startedAt >= WAKE_EVERY_MS) {
+        measure("aborted");
+        wakeUp();
+      }
+    } else if (retryAt !== null) {
+      const wait = Math.max(now, wokeAt + WAKE_EVERY_MS, comeback.notBefore) - now;
+      if (!wait) wakeUp();
+      else if (wait < retryAt - clock.wall()) sleep(wait, wakeUp);
+    }
+  }
+
+  return {
+    get state() {
+      return machine.state;
+    },
+    get attempt() {
+      return is("CONNECTED") ? 0 : comeback.failures + 1;
+    },
+    get retryAt() {
+      return retryAt;
+    },
+    get session() {
+      return session;
+    },
+    get heardAt() {
+      return heardAt;
+    },
+    get overdue() {
+      return liveness?.overdue ?? false;
+    },
+    start: () => reconnect("connect", tryNow),
+    send: (text) => is("CONNECTED") && (attempt?.transport?.send(text) ?? false),
+    expectAnswer: () => liveness?.look(),
+    close(code, reason) {
+      if (closed) return;
+      closed = true;
+      leave(reason || "closed", code, reason);
+    },
+    suspend(cause) {
+      if (closed || suspended || is("FAILED")) return;
+      suspended = true;
+      leave(cause, 1000, cause);
+    },
+    retry() {
+      if (closed) return;
+      if (is("FAILED")) {
+        comeback.reset();
+        machine.transition("DISCONNECTED", "retry");
+        reconnect("retry", tryNow);
+      } else if (suspended) wake("user");
+      else if (is("RECONNECTING") && !attempt) tryNow();
+    },
+    wake,
+  };
 }

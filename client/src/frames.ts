@@ -168,12 +168,12 @@ const SHAPES: Readonly<Record<ServerFrame["type"], Readonly<Record<string, Check
 export function readFrame(data: unknown): ServerFrame | UnknownFrame {
   let frame: unknown;
   try {
-    if (typeof data !== "string") throw new TypeError("not a text frame");
+    if (typeof data !== "string") throw new TypeError("not text");
     frame = JSON.parse(data);
   } catch (error) {
-    throw new FrameError("a server frame is not JSON", { cause: error });
+    throw new FrameError("a frame is not JSON", { cause: error });
   }
-  if (!object(frame)) throw new FrameError("a server frame is not an object");
+  if (!object(frame)) throw new FrameError("a frame is not an object");
   const { type } = frame as UnknownFrame;
   if (isKnown(frame as UnknownFrame)) {
     for (const [field, check] of Object.entries(SHAPES[type as ServerFrame["type"]])) {
@@ -188,9 +188,27 @@ export function isKnown(frame: ServerFrame | UnknownFrame): frame is ServerFrame
   return typeof frame.type === "string" && Object.hasOwn(SHAPES, frame.type);
 }
 
-/** A wait that a server asks for, in milliseconds; `fallback` where it says nothing usable. */
-export function waitOf(value: unknown, fallback: number): number {
-  return typeof value === "number" && value >= 0 ? value : fallback;
+/** What a server allows, where it doesn't say otherwise (protocol 4). */
+const LIMITS = {
+  message_bytes: 65_536,
+  streams: 100,
+  rate: 50,
+  burst: 1_000,
+  in_flight: 16,
+  ack_entries: 100,
+  ack_bytes: 65_536,
+};
+export type Limits = typeof LIMITS;
+
+/** The limits of a WELCOME; without one, the usual ones. */
+export function limitsOf(limits: Welcome["limits"] = {}): Limits {
+  const read = Object.entries(LIMITS).map(([name, fallback]) => [name, positive(limits[name], fallback)]);
+  return Object.fromEntries(read) as Limits;
+}
+
+/** A number that a server gives, if it is a usable one. */
+export function positive(value: unknown, fallback: number): number {
+  return typeof value === "number" && value > 0 ? value : fallback;
 }
 
 /** Whether a client stays away after this close code (protocol 7). Unknown codes prove nothing: come back. */

@@ -4,27 +4,23 @@ import type { End } from "./comeback.ts";
 const IN_VAIN = 3;
 
 const NO_SUBPROTOCOL = [
-  "the consumer lacks DeltaSyncMixin or DedupMixin",
-  "the URL leads to another consumer",
-  "a proxy drops the header Sec-WebSocket-Protocol",
+  "no DeltaSyncMixin or DedupMixin on the consumer",
+  "the URL of another consumer",
+  "a proxy that drops Sec-WebSocket-Protocol",
 ];
-const NO_WELCOME = ["a proxy or middleware swallows frames", "the server can't reach its database", ...NO_SUBPROTOCOL];
-const NO_OPEN = [
-  "the server can't be reached at this URL",
-  "the Origin is not in ALLOWED_ORIGINS",
-  // Chromium fails the handshake where the answer names no subprotocol; others open the socket.
-  ...NO_SUBPROTOCOL,
-];
+const NO_WELCOME = ["a proxy that swallows frames", "a database that the server can't reach", ...NO_SUBPROTOCOL];
+// Chromium fails the handshake where the answer names no subprotocol; others open the socket.
+const NO_OPEN = ["no server at this URL", "an Origin that is not in ALLOWED_ORIGINS", ...NO_SUBPROTOCOL];
 
 /** Notices servers that are there and don't speak with us. */
 export class Handshakes {
   #opened = 0;
   #unopened = 0;
-  #ever = false;
 
   welcomed(): void {
-    this.#opened = this.#unopened = 0;
-    this.#ever = true;
+    this.#opened = 0;
+    // Once there was a WELCOME, attempts that don't open say nothing any more.
+    this.#unopened = -Infinity;
   }
 
   /** An attempt failed. @returns the likely causes, when it is time to tell them */
@@ -32,6 +28,6 @@ export class Handshakes {
     if (end.reconnect !== undefined) return; // BYE: the server speaks, and said what it wants
     if (end.stranger) return NO_SUBPROTOCOL;
     if (opened) return ++this.#opened % IN_VAIN ? undefined : NO_WELCOME;
-    return !this.#ever && ++this.#unopened === IN_VAIN ? NO_OPEN : undefined;
+    return ++this.#unopened === IN_VAIN ? NO_OPEN : undefined;
   }
 }

@@ -27,15 +27,4 @@ export const {
 } = ReconnectChannels;
 export default ReconnectChannels;
 
-export type { Client, ClientEvents, Subscription } from "./client.ts";
-export type { Clock } from "./clock.ts";
-export type { Entry, SnapshotReason } from "./frames.ts";
-export type { Options } from "./options.ts";
-export type { OutboxStore, QueueEntry, Receipt, Sending } from "./item.ts";
-export type { Position } from "./position.ts";
-export type { Labels, Recorder } from "./recorder.ts";
-export type { State, StateChange } from "./state-machine.ts";
-export type { EventsInfo, SnapshotInfo, SubscribeOptions } from "./stream.ts";
-export type { SyncState } from "./sync.ts";
-export type { OpenTransport, Transport, TransportEvents } from "./transport.ts";
-export type { Snapshot } from "./view.ts";
+export type * from "./types.ts";

@@ -1,5 +1,3 @@
-import type { Lane } from "./lane.ts";
-
 /** What `send` resolves with: the message took effect, once. */
 export interface Receipt {
   readonly id: string;
@@ -37,29 +35,4 @@ export interface OutboxStore {
   save(message: QueueEntry & { readonly n: number; readonly producer: string }): void | Promise<void>;
   /** The message is answered, evicted or given up. */
   remove(id: string): void;
-}
-
-export interface Item {
-  readonly id: string;
-  readonly stream: string;
-  readonly lane: Lane;
-  readonly text: string;
-  readonly value: unknown;
-  readonly bytes: number;
-  readonly createdAt: number;
-  readonly resolve: (receipt: Receipt) => void;
-  readonly reject: (error: unknown) => void;
-  /** Given at first transmission (protocol 6.1), so that eviction leaves no holes. */
-  n: number | null;
-  /** On its way on this connection, not answered. */
-  inFlight: boolean;
-  failures: number;
-  /** It waited when the connection came, and counts for the flush rate. */
-  flushed: boolean;
-  detach: () => void;
-}
-
-/** What the application may see of an item. */
-export function view({ id, stream, value: payload, n, createdAt, failures }: Item): QueueEntry {
-  return Object.freeze({ id, stream, payload, state: n === null ? "queued" : "sent", createdAt, failures });
 }

@@ -1,4 +1,32 @@
-import type { Item } from "./item.ts";
+import type { QueueEntry, Receipt } from "./item.ts";
+
+/** A message in the outbox. */
+export interface Item {
+  readonly id: string;
+  readonly stream: string;
+  readonly lane: Lane;
+  /** The payload, encoded. */
+  readonly text: string;
+  readonly value: unknown;
+  readonly bytes: number;
+  readonly createdAt: number;
+  readonly resolve: (receipt: Receipt) => void;
+  readonly reject: (error: unknown) => void;
+  /** Given at first transmission (protocol 6.1), so that eviction leaves no holes. */
+  n: number | null;
+  /** Monotonic time at which it went out on this connection, while its answer is awaited; Infinity otherwise. */
+  sentAt: number;
+  failures: number;
+  /** It waited when the connection came, and counts for the flush rate. */
+  flushed: boolean;
+  /** Takes it off the signal of its sender. */
+  detach: () => void;
+}
+
+/** What the application may see of an item. */
+export function view({ id, stream, value: payload, n, createdAt, failures }: Item): QueueEntry {
+  return Object.freeze({ id, stream, payload, state: n === null ? "queued" : "sent", createdAt, failures });
+}
 
 /** One stream's messages of one producer: numbered in order, answered in order (protocol 6). */
 export class Lane {

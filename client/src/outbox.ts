@@ -1,379 +1,254 @@
-import { TokenBucket } from "./bucket.ts";
-import { after, type Clock } from "./clock.ts";
-import { ClosedError, OutcomeUnknown, QueueOverflowError, Rejected } from "./errors.ts";
-import { waitOf, type MessageAck, type Reject } from "./frames.ts";
-import { view, type Item, type OutboxStore, type QueueEntry, type Receipt, type Sending } from "./item.ts";
-import { Lane } from "./lane.ts";
-import type { LamportClock } from "./lamport.ts";
-import { checkStream, encodePayload, MAX_MESSAGE_BYTES } from "./payload.ts";
-import { uuid4, type Random } from "./random.ts";
-import type { Recorder } from "./recorder.ts";
+import { tokenBucket } from "./bucket.ts";
+import { after } from "./clock.ts";
+import { deferred } from "./deferred.ts";
+import { ClosedError, OutcomeUnknown, Rejected } from "./errors.ts";
+import { limitsOf, positive, type Limits, type MessageAck, type Reject } from "./frames.ts";
+import type { QueueEntry, Receipt, Sending } from "./item.ts";
+import { view, type Item, type Lane } from "./lane.ts";
+import { checkStream, encodePayload } from "./payload.ts";
+import { createQueue, type QueueSettings } from "./queue.ts";
+import { uuid4 } from "./random.ts";
+import type { Settings } from "./settings.ts";
+import { onAbort } from "./signals.ts";
 
-export interface OutboxSettings {
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly recorder: Recorder;
-  readonly lamport: LamportClock;
-  readonly maxQueue: number;
-  readonly maxQueueBytes: number;
-  readonly store?: OutboxStore | undefined;
-}
+export type OutboxSettings = QueueSettings & Pick<Settings, "clock" | "random" | "lamport">;
 
-/** What the layers above hear; none of these may throw. */
+/** What the layers above hear and are asked; none of these may throw. */
 export interface OutboxEvents {
+  /** @returns whether the link took it */
   transmit(text: string): boolean;
   /** How long the stream's messages still wait for its sync, in milliseconds. */
   waitFor(stream: string): number;
-  queueChange(waiting: number): void;
-  evict(entry: QueueEntry, reason: string): void;
-  highWater(waiting: number): void;
-  error(error: unknown): void;
   /** An answered message, before its promise settles. */
   acked(stream: string, ack: MessageAck): void;
 }
 
-/** A message whose handler raised so often is given up (protocol 6.4). */
-export const MAX_FAILURES = 5;
-const HIGH_WATER = 0.8;
-const MAX_RETRY_MS = 5_000;
-
 /** Messages that have no answer yet: bounded, ordered, each sent until its fate is known (protocol 6). */
-export class Outbox {
-  readonly producer = uuid4();
-  readonly #items = new Map<string, Item>();
-  readonly #lanes = new Map<string, Lane>();
-  readonly #settings: OutboxSettings;
-  readonly #events: OutboxEvents;
-  #link: AbortController | null = null;
-  #bucket = new TokenBucket(1, 1, 0);
-  #inFlightLimit = 16;
-  #messageBytes = MAX_MESSAGE_BYTES;
-  #bytes = 0;
-  #sentBytes = 0;
-  #sent = 0;
-  #high = false;
-  #flushes = { attempted: 0, succeeded: 0 };
-  #stopTimer = () => {};
-  #timerAt = Infinity;
-  #queue: readonly QueueEntry[] | null = null;
-  #drained: { resolve: () => void; reject: (error: unknown) => void }[] = [];
-
-  constructor(settings: OutboxSettings, events: OutboxEvents) {
-    this.#settings = settings;
-    this.#events = events;
-  }
-
-  get waiting(): number {
-    return this.#items.size;
-  }
-
-  waitingOn(stream: string): number {
-    return this.#lanes.get(stream)?.items.size ?? 0;
-  }
-
-  /** The same array until something changes. */
-  get queue(): readonly QueueEntry[] {
-    return (this.#queue ??= Object.freeze(Array.from(this.#items.values(), view)));
-  }
-
-  /** Resolves when nothing waits; rejects with ClosedError when what waited was dropped. */
-  drained(): Promise<void> {
-    const promise = new Promise<void>((resolve, reject) => {
-      if (this.#items.size) this.#drained.push({ resolve, reject });
-      else resolve();
-    });
-    promise.catch(() => {});
-    return promise;
-  }
-
+export interface Outbox {
+  readonly waiting: number;
+  readonly queue: readonly QueueEntry[];
+  waitingOn(stream: string): number;
+  /** Monotonic time at which the oldest message without an answer went out; Infinity: there is none. */
+  unansweredSince(): number;
+  drained(): Promise<void>;
   /**
    * Queues a message. Every fault rejects the promise: PayloadError at once, QueueOverflowError when it is
    * evicted or doesn't fit, Rejected by the server, ClosedError, OutcomeUnknown.
    */
-  send(stream: string, payload: unknown, signal?: AbortSignal, refusal?: Error): Sending {
-    const id = uuid4();
-    let evicted: [Item, string][] = [];
-    const promise = new Promise<Receipt>((resolve, reject) => {
-      try {
-        if (refusal) throw refusal;
-        signal?.throwIfAborted();
-        checkStream(stream);
-        const { text, bytes, value } = encodePayload(payload, this.#messageBytes);
-        evicted = this.#makeRoom(bytes);
-        const lane = this.#lane(stream);
-        const item: Item = {
-          id,
-          stream,
-          lane,
-          text,
-          value,
-          bytes,
-          createdAt: this.#settings.clock.wall(),
-          resolve,
-          reject,
-          n: null,
-          inFlight: false,
-          failures: 0,
-          flushed: false,
-          detach: () => signal?.removeEventListener("abort", abort),
-        };
-        const abort = () => this.#abort(item, signal?.reason);
-        signal?.addEventListener("abort", abort);
-        this.#items.set(id, item);
-        lane.items.add(item);
-        this.#bytes += bytes;
-      } catch (error) {
-        reject(error);
-      }
-    });
-    // Whoever awaits it gets the error; whoever doesn't shall not find it in the console at page unload.
-    promise.catch(() => {});
-    if (this.#items.has(id)) {
-      // Told when all is consistent: a listener may send again.
-      for (const [item, reason] of evicted) this.#events.evict(view(item), reason);
-      this.#changed();
-      this.pump();
-    }
-    return Object.assign(promise, { id });
-  }
-
-  // -- the link ----------------------------------------------------------------------------------
-
+  send(stream: string, payload: unknown, signal?: AbortSignal, refusal?: Error): Sending;
   /** A new connection: what was sent and not answered goes again, then the rest (protocol 6.2). */
-  open(limits: Readonly<Record<string, unknown>>): void {
-    const { clock, recorder } = this.#settings;
-    this.#link = new AbortController();
-    const positive = (value: unknown, fallback: number) => waitOf(value, fallback) || fallback;
-    this.#bucket = new TokenBucket(positive(limits["rate"], 50), positive(limits["burst"], 1_000), clock.now());
-    this.#inFlightLimit = positive(limits["in_flight"], 16);
-    this.#messageBytes = Math.min(positive(limits["message_bytes"], MAX_MESSAGE_BYTES), MAX_MESSAGE_BYTES);
-    for (const lane of this.#lanes.values()) lane.resumeAt = lane.retries = 0;
-    for (const item of this.#items.values()) item.flushed = true;
-    this.#flushes.attempted += this.#items.size;
-    recorder.count("reconnect_flush_attempted_total", this.#items.size);
-    this.pump();
-  }
-
-  down(): void {
-    this.#link?.abort();
-    this.#link = null;
-    this.#timerAt = Infinity;
-    for (const item of this.#items.values()) item.inFlight = false;
-  }
-
+  open(limits: Limits): void;
+  down(): void;
   /** Nothing will be sent any more: every promise settles and is dropped (design 11.1). */
-  abandon(reason: string): void {
-    this.down();
-    for (const item of [...this.#items.values()]) {
-      this.#remove(item);
-      item.reject(item.n === null ? new ClosedError(reason) : new OutcomeUnknown(reason));
-    }
-    for (const { reject } of this.#drained.splice(0)) reject(new ClosedError(reason));
-    this.#changed();
-  }
-
+  abandon(reason: string): void;
   /** Sends what may be sent now. Cheap to call too often. */
-  pump(): void {
-    if (!this.#link) return;
+  pump(): void;
+  ack(frame: MessageAck): void;
+  reject(frame: Reject): void;
+}
+
+/** A message whose handler raised so often is given up (protocol 6.4). */
+const MAX_FAILURES = 5;
+const MAX_RETRY_MS = 5_000;
+
+export function createOutbox(settings: OutboxSettings, events: OutboxEvents): Outbox {
+  const { clock, random, recorder, lamport, store } = settings;
+  const producer = uuid4();
+  const queue = createQueue(settings);
+  const { items } = queue;
+  let link: AbortController | null = null;
+  let limits = limitsOf();
+  let takeToken = tokenBucket(1, 1, 0);
+  let attempted = 0;
+  let succeeded = 0;
+  let stopTimer = () => {};
+  let timerAt = Infinity;
+
+  // -- sending -----------------------------------------------------------------------------------
+
+  function pump(): void {
+    if (!link) return;
     const held = new Set<Lane>();
-    let room = this.#inFlightLimit;
-    for (const item of this.#items.values()) if (item.inFlight) room--;
-    // Two passes: first what was sent before, then what is new.
-    for (const fresh of [false, true]) {
-      for (const item of this.#items.values()) {
-        if (item.inFlight || (item.n === null) !== fresh || held.has(item.lane)) continue;
-        if (room <= 0) return;
-        const wait = this.#hold(item);
-        if (wait > 0) {
-          held.add(item.lane);
-          this.#schedule(wait);
-          continue;
-        }
-        const pause = this.#bucket.take(this.#settings.clock.now());
-        if (pause > 0) return this.#schedule(pause);
-        if (item.n === null && !this.#number(item)) {
-          held.add(item.lane);
-          continue;
-        }
-        if (!this.#transmit(item)) return;
-        room--;
-      }
+    let room = limits.in_flight;
+    for (const { sentAt } of items.values()) if (sentAt < Infinity) room--;
+    // First what was sent before, then what is new.
+    const inTurn = [...items.values()].sort((a, b) => Number(a.n === null) - Number(b.n === null));
+    for (const item of inTurn) {
+      const { lane } = item;
+      if (item.sentAt < Infinity || held.has(lane)) continue;
+      if (room <= 0) return;
+      // Its stream is syncing, or an earlier one was put off.
+      const wait = lane.saving ? Infinity : Math.max(lane.resumeAt - clock.now(), events.waitFor(item.stream));
+      const pause = wait > 0 ? 0 : takeToken(clock.now());
+      if (wait > 0) pumpIn(wait);
+      if (pause > 0) return pumpIn(pause);
+      if (wait > 0 || (item.n === null && !number(item))) held.add(lane);
+      else if (!transmit(item)) return;
+      else room--;
     }
-  }
-
-  ack(frame: MessageAck): void {
-    const item = this.#items.get(frame.id);
-    if (!item) return; // answered before; a retry crossed the first answer
-    item.lane.retries = 0;
-    if (item.flushed) {
-      const { recorder } = this.#settings;
-      this.#flushes.succeeded++;
-      recorder.count("reconnect_flush_succeeded_total");
-      recorder.gauge("reconnect_flush_success_rate", this.#flushes.succeeded / this.#flushes.attempted);
-    }
-    this.#remove(item);
-    this.#events.acked(item.stream, frame);
-    const { id, epoch = null, seq = null, result = null, duplicate = false } = frame;
-    item.resolve({ id, epoch, seq, result, duplicate });
-    this.#changed();
-    this.pump();
-  }
-
-  reject(frame: Reject): void {
-    const item = this.#items.get(frame.id);
-    if (!item || item.n === null) return;
-    const { code, reason, detail, retry } = frame;
-    const error = new Rejected(code, reason, detail);
-    const failed = retry === true && reason === "FAILED" && ++item.failures >= MAX_FAILURES;
-    if (retry !== true || failed) {
-      this.#remove(item);
-      item.reject(error);
-      // A caller that doesn't look at its promise must still hear that a message is gone.
-      if (failed) this.#events.error(error);
-    } else {
-      this.#retryLater(item, frame);
-    }
-    this.#changed();
-    this.pump();
-  }
-
-  // -- parts -------------------------------------------------------------------------------------
-
-  #retryLater(item: Item, { reason, retry_after_ms }: Reject): void {
-    const { clock, random } = this.#settings;
-    const { lane } = item;
-    item.inFlight = false;
-    if (reason === "ORDER") {
-      // An earlier one is missing there: go again from the oldest without an answer.
-      for (const older of lane.items) {
-        if (older === item) break;
-        older.inFlight = false;
-      }
-    }
-    const wait = waitOf(retry_after_ms, 0);
-    const jitter = random() * Math.max(wait / 2, Math.min(50 * 2 ** Math.min(lane.retries++, 10), MAX_RETRY_MS));
-    lane.resumeAt = Math.max(lane.resumeAt, clock.now() + wait + jitter);
-  }
-
-  /** How long this item must wait, 0 = not: its stream is syncing, or an earlier one was put off. */
-  #hold({ lane, stream }: Item): number {
-    if (lane.saving) return Infinity;
-    return Math.max(lane.resumeAt - this.#settings.clock.now(), this.#events.waitFor(stream));
   }
 
   /** @returns whether it may be sent now, not only after its number was persisted */
-  #number(item: Item): boolean {
+  function number(item: Item): boolean {
     const { lane } = item;
-    item.n = ++lane.lastN;
-    this.#sent++;
-    this.#sentBytes += item.bytes;
-    this.#queue = null;
-    const { store } = this.#settings;
-    if (!store) return true;
-    const resume = () => {
-      lane.saving = false;
-      this.pump();
-    };
+    queue.number(item);
     try {
-      const saved = store.save({ ...view(item), n: item.n, producer: this.producer });
+      const saved = store?.save({ ...view(item), n: lane.lastN, producer });
       if (!saved) return true;
       lane.saving = true;
       // Not persisted is worse than sent and persisted, and better than never sent.
-      saved.then(resume, (error: unknown) => {
-        this.#events.error(error);
-        resume();
+      saved.then(undefined, settings.error).then(() => {
+        lane.saving = false;
+        pump();
       });
       return false;
     } catch (error) {
-      this.#events.error(error);
+      settings.error(error);
       return true;
     }
   }
 
-  #transmit(item: Item): boolean {
+  function transmit(item: Item): boolean {
     const { id, n, stream, lane, text } = item;
-    const clock = this.#settings.lamport.tick();
-    const head = { type: "MESSAGE", id, producer: this.producer, n, stream, settled: lane.settled, clock };
+    const head = { type: "MESSAGE", id, producer, n, stream, settled: lane.settled, clock: lamport.tick() };
+    item.sentAt = clock.now();
     // The payload was encoded once: every retry is the same text.
-    item.inFlight = this.#events.transmit(`${JSON.stringify(head).slice(0, -1)},"payload":${text}}`);
-    return item.inFlight;
+    const taken = events.transmit(`${JSON.stringify(head).slice(0, -1)},"payload":${text}}`);
+    if (!taken) item.sentAt = Infinity;
+    return taken;
   }
 
-  /** @returns what had to go */
-  #makeRoom(bytes: number): [Item, string][] {
-    const { maxQueue, maxQueueBytes, recorder } = this.#settings;
-    if (this.#sent + 1 > maxQueue || this.#sentBytes + bytes > maxQueueBytes) {
-      recorder.count("reconnect_outbox_refused_total");
-      throw new QueueOverflowError("everything in the outbox was sent already and waits for an answer");
-    }
-    const evicted: [Item, string][] = [];
-    for (const item of this.#items.values()) {
-      const reason = this.#items.size >= maxQueue ? "count" : "bytes";
-      if (reason === "bytes" && this.#bytes + bytes <= maxQueueBytes) break;
-      if (item.n !== null) continue; // it may have been applied: never evicted
-      this.#remove(item);
-      recorder.count("reconnect_outbox_evicted_total", 1, { reason });
-      item.reject(new QueueOverflowError(`evicted by newer messages (${reason})`));
-      evicted.push([item, reason]);
-    }
-    return evicted;
-  }
-
-  #abort(item: Item, reason: unknown): void {
-    if (!this.#items.has(item.id)) return;
-    if (item.n === null) {
-      this.#remove(item);
-      item.reject(reason);
-      this.#changed();
-      this.pump();
-    } else {
-      // The server may have it: it is followed up, for the sake of the numbers after it; nobody waits for it.
-      item.reject(new OutcomeUnknown("aborted after it was sent", { cause: reason }));
-    }
-  }
-
-  #remove(item: Item): void {
-    item.detach();
-    this.#items.delete(item.id);
-    item.lane.items.delete(item);
-    this.#bytes -= item.bytes;
-    if (item.n !== null) {
-      this.#sent--;
-      this.#sentBytes -= item.bytes;
-    }
-    try {
-      this.#settings.store?.remove(item.id);
-    } catch (error) {
-      this.#events.error(error);
-    }
-  }
-
-  #changed(): void {
-    this.#queue = null;
-    const waiting = this.#items.size;
-    this.#settings.recorder.observe("ws_queue_depth", waiting);
-    this.#events.queueChange(waiting);
-    const high = waiting >= this.#settings.maxQueue * HIGH_WATER;
-    if (high && !this.#high) this.#events.highWater(waiting);
-    this.#high = high;
-    if (!waiting) for (const { resolve } of this.#drained.splice(0)) resolve();
-  }
-
-  #schedule(ms: number): void {
-    if (!this.#link || ms === Infinity) return;
-    const at = this.#settings.clock.now() + ms;
-    if (at >= this.#timerAt) return;
-    this.#stopTimer();
-    this.#timerAt = at;
-    this.#stopTimer = after(this.#settings.clock, ms, this.#link.signal, () => {
-      this.#timerAt = Infinity;
-      this.pump();
+  function pumpIn(ms: number): void {
+    const at = clock.now() + ms;
+    if (!link || at >= timerAt) return;
+    stopTimer();
+    timerAt = at;
+    stopTimer = after(clock, ms, link.signal, () => {
+      timerAt = Infinity;
+      pump();
     });
   }
 
-  #lane(stream: string): Lane {
-    const lane = this.#lanes.get(stream) ?? new Lane();
-    this.#lanes.set(stream, lane);
-    return lane;
+  // -- answers -----------------------------------------------------------------------------------
+
+  function retryLater(item: Item, { reason, retry_after_ms }: Reject): void {
+    const { lane } = item;
+    item.sentAt = Infinity;
+    for (const older of lane.items) {
+      // An earlier one is missing there: go again from the oldest without an answer.
+      if (reason !== "ORDER" || older === item) break;
+      older.sentAt = Infinity;
+    }
+    const wait = positive(retry_after_ms, 0);
+    const jitter = random() * Math.max(wait / 2, Math.min(50 * 2 ** Math.min(lane.retries++, 10), MAX_RETRY_MS));
+    lane.resumeAt = Math.max(lane.resumeAt, clock.now() + wait + jitter);
   }
+
+  function withdraw(item: Item, cause: unknown): void {
+    // The server may have it: it is followed up, for the sake of the numbers after it; nobody waits for it.
+    if (item.n !== null) return item.reject(new OutcomeUnknown("aborted after it was sent", { cause }));
+    queue.remove(item);
+    item.reject(cause);
+    changed();
+  }
+
+  function changed(): void {
+    queue.changed();
+    pump();
+  }
+
+  function down(): void {
+    link?.abort();
+    link = null;
+    timerAt = Infinity;
+    for (const item of items.values()) item.sentAt = Infinity;
+  }
+
+  return {
+    get waiting() {
+      return items.size;
+    },
+    get queue() {
+      return queue.entries;
+    },
+    waitingOn: (stream) => queue.lanes.get(stream)?.items.size ?? 0,
+    unansweredSince: () => Math.min(...Array.from(items.values(), ({ sentAt }) => sentAt)),
+    drained: queue.drained,
+    down,
+    pump,
+
+    send(stream, payload, signal, refusal) {
+      const id = uuid4();
+      const { promise, resolve, reject } = deferred<Receipt>();
+      try {
+        if (refusal) throw refusal;
+        signal?.throwIfAborted();
+        checkStream(stream);
+        const encoded = encodePayload(payload, limits.message_bytes);
+        const lane = queue.lane(stream);
+        const fresh = { n: null, sentAt: Infinity, failures: 0, flushed: false, detach: () => {} };
+        const item: Item = { id, stream, lane, ...encoded, createdAt: clock.wall(), resolve, reject, ...fresh };
+        const tell = queue.add(item);
+        item.detach = onAbort(signal, () => withdraw(item, signal?.reason));
+        tell();
+        changed();
+      } catch (error) {
+        reject(error);
+      }
+      return Object.assign(promise, { id });
+    },
+
+    open(given) {
+      link = new AbortController();
+      limits = given;
+      takeToken = tokenBucket(limits.rate, limits.burst, clock.now());
+      for (const lane of queue.lanes.values()) lane.resumeAt = lane.retries = 0;
+      for (const item of items.values()) item.flushed = true;
+      attempted += items.size;
+      recorder.count("reconnect_flush_attempted_total", items.size);
+      pump();
+    },
+
+    abandon(reason) {
+      down();
+      for (const item of [...items.values()]) {
+        queue.remove(item);
+        item.reject(item.n === null ? new ClosedError(reason) : new OutcomeUnknown(reason));
+      }
+      queue.dropped(reason);
+      queue.changed();
+    },
+
+    ack(frame) {
+      const item = items.get(frame.id);
+      if (!item) return; // answered before; a retry crossed the first answer
+      item.lane.retries = 0;
+      if (item.flushed) {
+        recorder.count("reconnect_flush_succeeded_total");
+        recorder.gauge("reconnect_flush_success_rate", ++succeeded / attempted);
+      }
+      queue.remove(item);
+      events.acked(item.stream, frame);
+      const { id, epoch = null, seq = null, result = null, duplicate = false } = frame;
+      item.resolve({ id, epoch, seq, result, duplicate });
+      changed();
+    },
+
+    reject(frame) {
+      const item = items.get(frame.id);
+      if (!item || item.n === null) return;
+      const { code, reason, detail, retry } = frame;
+      const failed = retry === true && reason === "FAILED" && ++item.failures >= MAX_FAILURES;
+      if (retry !== true || failed) {
+        const error = new Rejected(code, reason, detail);
+        queue.remove(item);
+        item.reject(error);
+        // A caller that doesn't look at its promise must still hear that a message is gone.
+        if (failed) settings.error(error);
+      } else {
+        retryLater(item, frame);
+      }
+      changed();
+    },
+  };
 }

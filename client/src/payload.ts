@@ -6,11 +6,11 @@ const MAX_INTEGER = 2 ** 53;
 /** From here on JavaScript writes `1e+21`, which every server reads as a float. */
 const EXPONENT_FROM = 1e21;
 const STREAM_NAME = /^[A-Za-z0-9._:-]{1,100}$/;
-// With the u flag a pair is one code point, so that only lone surrogates match.
-const LONE_SURROGATE = /[\uD800-\uDFFF]/u;
+// With the u flag a pair is one code point, so that only lone surrogates match. Databases can't store NUL.
+const BAD_TEXT = /[\0\uD800-\uDFFF]/u;
 
-/** The largest encoded payload, in bytes, until WELCOME says otherwise (protocol 3). */
-export const MAX_MESSAGE_BYTES = 65_536;
+/** The largest encoded payload in bytes (protocol 3). */
+const MAX_MESSAGE_BYTES = 65_536;
 
 /** A payload ready to travel: encoded once, so that every retry is the same bytes. */
 export interface Encoded {
@@ -22,7 +22,7 @@ export interface Encoded {
 
 /** @throws PayloadError for a name that no server takes. */
 export function checkStream(name: unknown): asserts name is string {
-  if (!isStream(name)) throw new PayloadError("a stream name is 1 to 100 of A-Z a-z 0-9 . _ : -");
+  refuse(!isStream(name), `a stream name has 1 to 100 of A-Z a-z 0-9 . _ : -`);
 }
 
 export function isStream(name: unknown): name is string {
@@ -38,53 +38,41 @@ export function encodePayload(payload: unknown, maxBytes = MAX_MESSAGE_BYTES): E
   let text: string | undefined;
   try {
     text = JSON.stringify(payload, refuseSilentLoss);
-  } catch (error) {
-    throw error instanceof PayloadError ? error : new PayloadError(`can't be encoded: ${String(error)}`, { cause: error });
+  } catch (cause) {
+    throw cause instanceof PayloadError ? cause : new PayloadError(`not JSON: ${String(cause)}`, { cause });
   }
-  if (text === undefined) throw new PayloadError("undefined can't be encoded");
+  refuse(text === undefined, `${text} is not JSON`);
   const bytes = new TextEncoder().encode(text).length;
-  if (bytes > maxBytes) throw new PayloadError(`more than ${maxBytes} bytes`);
-  const value: unknown = JSON.parse(text);
-  checkValue(value);
-  return { text, bytes, value };
+  refuse(bytes > maxBytes, `more than ${maxBytes} bytes`);
+  return { text: text!, bytes, value: decodeStrictly(text!) };
+}
+
+function refuse(condition: boolean, reason: string): void {
+  if (condition) throw new PayloadError(reason);
 }
 
 /** JSON.stringify would turn these into null or leave them out without a word. */
 function refuseSilentLoss(_key: string, value: unknown): unknown {
-  if (typeof value === "number" && !Number.isFinite(value)) throw new PayloadError("NaN and Infinity are not JSON");
-  if (typeof value === "function" || typeof value === "symbol") throw new PayloadError(`a ${typeof value} is not JSON`);
+  const type = typeof value;
+  const lost = type === "number" ? !Number.isFinite(value) : type === "function" || type === "symbol";
+  refuse(lost, `${String(value)} is not JSON`);
   return value;
 }
 
-/** The server's rules for decoded JSON, level by level without recursion. */
-export function checkValue(root: unknown): void {
+/** Decodes with the server's rules. */
+function decodeStrictly(text: string): unknown {
   let values = 0;
-  let level: unknown[] = [root];
-  for (let depth = 0; depth <= MAX_DEPTH; depth++) {
-    const deeper: unknown[] = [];
-    values += level.length;
-    if (values > MAX_VALUES) throw new PayloadError(`more than ${MAX_VALUES} values`);
-    for (const value of level) {
-      if (typeof value === "string") checkText(value);
-      else if (typeof value === "number") {
-        const size = Math.abs(value);
-        if (size > MAX_INTEGER && size < EXPONENT_FROM) throw new PayloadError("an integer beyond 2^53");
-      } else if (Array.isArray(value)) deeper.push(...value);
-      else if (value) {
-        for (const [key, item] of Object.entries(value)) {
-          if (key === "__proto__") throw new PayloadError("the key __proto__ is refused");
-          checkText(key);
-          deeper.push(item);
-        }
-      }
-    }
-    if (!deeper.length) return;
-    level = deeper;
-  }
-  throw new PayloadError(`deeper than ${MAX_DEPTH} levels`);
-}
-
-function checkText(text: string): void {
-  if (text.includes("\0")) throw new PayloadError("a string holds NUL, which databases can't store");
-  if (LONE_SURROGATE.test(text)) throw new PayloadError("a string holds a lone surrogate");
+  /** How many levels lie in an object or array; what lies in one is visited before it. */
+  const levels = new Map<unknown, number>();
+  return JSON.parse(text, function (this: unknown, key: string, value: unknown) {
+    const inside = levels.get(value) ?? 0;
+    levels.set(this, Math.max(levels.get(this) ?? 0, inside + 1));
+    const size = typeof value === "number" ? Math.abs(value) : 0;
+    refuse(inside > MAX_DEPTH, `more than ${MAX_DEPTH} levels`);
+    refuse(++values > MAX_VALUES, `more than ${MAX_VALUES} values`);
+    refuse(key === "__proto__", "a key __proto__");
+    refuse(size > MAX_INTEGER && size < EXPONENT_FROM, "an integer beyond 2^53");
+    refuse(BAD_TEXT.test(key) || (typeof value === "string" && BAD_TEXT.test(value)), "NUL or a lone surrogate");
+    return value;
+  });
 }

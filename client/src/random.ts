@@ -9,10 +9,7 @@ export const secureRandom: Random = () => crypto.getRandomValues(new Uint32Array
 
 /** A UUIDv4. `crypto.randomUUID` is missing on plain-http origins, `getRandomValues` is not. */
 export function uuid4(): string {
-  if (typeof crypto.randomUUID === "function") return crypto.randomUUID();
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  bytes[6] = (bytes[6]! & 0x0f) | 0x40;
-  bytes[8] = (bytes[8]! & 0x3f) | 0x80;
-  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+  return "xxxxxxxx-xxxx-4xxx-yxxx-xxxxxxxxxxxx".replace(/[xy]/g, (digit) =>
+    Math.floor(secureRandom() * (digit === "x" ? 16 : 4) + (digit === "x" ? 0 : 8)).toString(16),
+  );
 }

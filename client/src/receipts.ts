@@ -15,23 +15,23 @@ export interface Lost {
  * (failover, restored backup) shows other entries in their place.
  */
 export class Receipts {
-  readonly #streams = new Map<string, Map<number, string>>();
+  /** Of each stream: the message and the epoch that an ack named with a seq. */
+  readonly #streams = new Map<string, Map<number, { readonly id: string; readonly epoch: string | null }>>();
 
-  keep({ id, stream, seq }: Lost): void {
-    const kept = this.#streams.get(stream) ?? new Map<number, string>();
-    this.#streams.set(stream, kept.set(seq, id));
+  keep({ id, stream, seq }: Lost, epoch: string | null): void {
+    const kept = this.#streams.get(stream) ?? new Map();
+    this.#streams.set(stream, kept.set(seq, { id, epoch }));
     if (kept.size > MAX_A_STREAM) kept.delete(kept.keys().next().value!);
   }
 
-  /** The position moves over these entries. */
-  *passed(stream: string, entries: readonly Entry[]): Generator<Lost> {
+  /** The position moves over these entries. @returns the messages that are not among them, and should be */
+  passed(stream: string, epoch: string, entries: readonly Entry[]): Lost[] {
     const kept = this.#streams.get(stream);
-    if (!kept?.size) return;
-    for (const { seq, key } of entries) {
-      const id = kept.get(seq);
-      if (id !== undefined && id !== key) yield { id, stream, seq };
-      kept.delete(seq);
-    }
+    return entries.flatMap(({ seq, key }) => {
+      const receipt = kept?.get(seq);
+      kept?.delete(seq);
+      return receipt?.epoch === epoch && receipt.id !== key ? [{ id: receipt.id, stream, seq }] : [];
+    });
   }
 
   /** A snapshot leads to `seq`: what lies below can no longer be compared. */

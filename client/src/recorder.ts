@@ -11,16 +11,13 @@ export interface Recorder {
   gauge(name: string, value: number, labels?: Labels): void;
 }
 
-/** Records nothing. */
-export const noRecorder: Recorder = { count() {}, observe() {}, gauge() {} };
-
-/** A recorder must never break the client. */
-export function safeRecorder(recorder: Recorder): Recorder {
+/** A recorder that never breaks the client; without one nothing is recorded. */
+export function safeRecorder(recorder?: Recorder): Recorder {
   const guard =
     (kind: keyof Recorder) =>
     (name: string, value?: number, labels?: Labels): void => {
       try {
-        recorder[kind](name, value as number, labels);
+        recorder?.[kind](name, value as number, labels);
       } catch {
         // A measurement that is lost costs less than a stream that stops.
       }
@@ -30,7 +27,7 @@ export function safeRecorder(recorder: Recorder): Recorder {
 
 /** The browser family, the `environment` label of design 12. */
 export function environment(userAgent = globalThis.navigator?.userAgent ?? ""): string {
-  if (/chrom(e|ium)\//i.test(userAgent)) return "chromium";
-  if (/firefox\//i.test(userAgent)) return "firefox";
-  return /safari\//i.test(userAgent) ? "safari" : "other";
+  // Chromium says Safari, too, but later.
+  const [family] = /chrom|firefox|safari/.exec(userAgent.toLowerCase()) ?? ["other"];
+  return family === "chrom" ? "chromium" : family;
 }

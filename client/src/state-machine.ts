@@ -25,7 +25,7 @@ export const TRANSITIONS: Readonly<Record<State, readonly State[]>> = {
  * timers and listeners that belong to a state can't outlive it.
  */
 export class StateMachine {
-  #state: State = "DISCONNECTED";
+  state: State = "DISCONNECTED";
   #scope = new AbortController();
   readonly #recorder: Recorder;
   readonly #onChange: (change: StateChange) => void;
@@ -33,10 +33,6 @@ export class StateMachine {
   constructor(recorder: Recorder, onChange: (change: StateChange) => void) {
     this.#recorder = recorder;
     this.#onChange = onChange;
-  }
-
-  get state(): State {
-    return this.#state;
   }
 
   /** Aborted when the present state is left. */
@@ -50,7 +46,7 @@ export class StateMachine {
    * @throws StateTransitionError when the table doesn't list it; the state stays.
    */
   transition(to: State, reason: string): void {
-    const from = this.#state;
+    const from = this.state;
     if (from === to) return;
     if (!TRANSITIONS[from].includes(to)) {
       this.#recorder.count("reconnect_fsm_invalid_transitions_total", 1, { from, to });
@@ -59,7 +55,7 @@ export class StateMachine {
     const left = this.#scope;
     // The new scope stands before the old one ends: what the abort wakes up sees the new state.
     this.#scope = new AbortController();
-    this.#state = to;
+    this.state = to;
     try {
       left.abort(reason);
     } catch {

@@ -1,5 +1,6 @@
 import { Cursor } from "./cursor.ts";
 import type { Entry, SnapshotReason } from "./frames.ts";
+import { toWire, type WirePosition } from "./position.ts";
 import type { SyncState } from "./sync.ts";
 
 /** What a snapshot is, beside the state. */
@@ -34,7 +35,7 @@ export interface SubscribeOptions {
 }
 
 export interface Subscriber {
-  readonly options: SubscribeOptions;
+  readonly handlers: SubscribeOptions;
   sync: SyncState | null;
 }
 
@@ -43,6 +44,7 @@ const MEND_AGAIN_MS = 30_000;
 
 /** All that is known of one stream: position, subscribers, and how far its conversation with the server is. */
 export class Stream {
+  readonly name: string;
   readonly cursor = new Cursor();
   readonly subscribers = new Set<Subscriber>();
   /** The server serves it on this socket, or was asked to. */
@@ -57,6 +59,8 @@ export class Stream {
   wantsSnapshot = false;
   /** A delta with `complete` came since it was joined (protocol 5.5). */
   live = false;
+  /** The server can't verify its own head. */
+  unverified = false;
   /** Monotonic time at which catching up, or being live, began. */
   changedAt: number;
   /** Entries of this catching up. */
@@ -65,17 +69,15 @@ export class Stream {
   verifiedAt: number;
   /** Wall time since which a handler's failure has spoilt the screen. */
   brokenAt: number | null = null;
-  /** The server can't verify its own head. */
-  unverified = false;
-  #mendedAt: number | null = null;
+  /** Monotonic time of the last snapshot that was asked for to mend that. */
+  mendedAt = -Infinity;
   /** Frames refused in a row. */
   heals = 0;
+  /** Ends the wait for another SUBSCRIBE. */
   stopRetry: (() => void) | null = null;
   /** Applied since the last ACK. */
-  entries = 0;
-  size = 0;
-
-  readonly name: string;
+  unackedEntries = 0;
+  unackedSize = 0;
 
   constructor(name: string, now: number, wall: number) {
     this.name = name;
@@ -87,14 +89,28 @@ export class Stream {
     return this.cursor.position?.seq ?? 0;
   }
 
+  /** What it brings to HELLO and SUBSCRIBE: where it stands, or null for "I have nothing". */
+  get claim(): WirePosition | null {
+    return this.wantsSnapshot ? null : toWire(this.cursor.position);
+  }
+
+  /** Between a SUBSCRIBE and its answer, sync frames are those of the older subscription (protocol 5.3). */
+  get ignores(): boolean {
+    return !this.joined || this.ref !== null || this.dirty;
+  }
+
   /** The socket is gone, or the server ended the subscription. */
   part(): void {
     this.joined = this.live = false;
     this.ref = null;
+    this.unackedEntries = this.unackedSize = 0;
     this.cursor.dropParts();
+    this.dropRetry();
+  }
+
+  dropRetry(): void {
     this.stopRetry?.();
     this.stopRetry = null;
-    this.entries = this.size = 0;
   }
 
   catchUp(now: number): void {
@@ -103,13 +119,13 @@ export class Stream {
     this.changedAt = now;
   }
 
-  goLive(now: number, wall: number): void {
+  goLive(now: number): void {
     if (!this.live) this.changedAt = now;
     this.live = true;
     this.heals = 0;
-    this.prove(wall);
   }
 
+  /** What is shown is the newest. */
   prove(wall: number): void {
     this.unverified = false;
     this.verifiedAt = wall;
@@ -118,16 +134,16 @@ export class Stream {
   /** A handler threw. @returns whether a snapshot may mend it */
   break(now: number, wall: number): boolean {
     this.brokenAt ??= wall;
-    if (this.#mendedAt !== null && !(this.live && now - Math.max(this.changedAt, this.#mendedAt) >= MEND_AGAIN_MS)) {
-      return false;
-    }
-    this.#mendedAt = now;
+    const again = this.mendedAt > -Infinity;
+    if (again && !(this.live && now - Math.max(this.changedAt, this.mendedAt) >= MEND_AGAIN_MS)) return false;
+    this.mendedAt = now;
     return true;
   }
 
-  sync(connected: boolean, waiting: number): SyncState {
-    if (this.brokenAt !== null) return { kind: "stale", since: this.brokenAt, waiting };
-    if (!connected || this.unverified) return { kind: "stale", since: this.verifiedAt, waiting };
+  /** @param heard there is a link, and its server was heard in time */
+  sync(heard: boolean, waiting: number): SyncState {
+    const since = this.brokenAt ?? (heard && !this.unverified ? null : this.verifiedAt);
+    if (since !== null) return { kind: "stale", since, waiting };
     return this.live ? { kind: "live", waiting } : { kind: "catching-up", n: this.caughtUp, waiting };
   }
 }

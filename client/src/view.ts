@@ -1,128 +1,104 @@
 import type { Connection } from "./connection.ts";
 import type { Outbox } from "./outbox.ts";
-import type { State } from "./state-machine.ts";
+import type { Snapshot } from "./public.ts";
+import type { Roster } from "./roster.ts";
+import type { Settings } from "./settings.ts";
 import type { Stream } from "./stream.ts";
-import type { Streams } from "./streams.ts";
-import { sameSync, worst, type SyncState } from "./sync.ts";
-
-/** Everything a page shows of a client, immutable: a new object only when something in it changed. */
-export interface Snapshot {
-  readonly state: State;
-  readonly sync: SyncState;
-  /** Messages without an answer. */
-  readonly waiting: number;
-  /** Which attempt of this outage is made or waited for; 0 while connected. */
-  readonly attempt: number;
-  /** When the next attempt begins (milliseconds since 1970), while waiting for it. */
-  readonly retryAt: number | null;
-  readonly streams: Readonly<Record<string, { readonly seq: number; readonly kind: SyncState["kind"] }>>;
-  readonly clientId: string;
-  /** The server's name for this client, once WELCOME came. */
-  readonly session: string | null;
-}
-
-interface Tell {
-  syncChange(sync: SyncState): void;
-  change(snapshot: Snapshot): void;
-  error(error: unknown): void;
-}
+import { worst, type SyncState } from "./sync.ts";
 
 /** What people see of a client: computed when asked for, told once a turn of the event loop, never mutated. */
-export class View {
-  #sync: SyncState | null = null;
-  #toldSync: SyncState | null = null;
-  #snapshot: Snapshot | null = null;
-  #toldSnapshot: Snapshot | null = null;
-  #stale = true;
-  #scheduled = false;
-  readonly #connection: Connection;
-  readonly #streams: Streams;
-  readonly #outbox: Outbox;
-  readonly #names: () => Pick<Snapshot, "clientId" | "session">;
-  readonly #tell: Tell;
-
-  constructor(
-    connection: Connection,
-    streams: Streams,
-    outbox: Outbox,
-    names: () => Pick<Snapshot, "clientId" | "session">,
-    tell: Tell,
-  ) {
-    this.#connection = connection;
-    this.#streams = streams;
-    this.#outbox = outbox;
-    this.#names = names;
-    this.#tell = tell;
-  }
-
-  syncOf(stream: Stream): SyncState {
-    const tracked = this.#streams.get(stream.name) === stream;
-    return stream.sync(tracked && this.#streams.connected, this.#outbox.waitingOn(stream.name));
-  }
-
-  get sync(): SyncState {
-    const next = this.#computeSync();
-    if (!this.#sync || !sameSync(this.#sync, next)) this.#sync = Object.freeze(next);
-    return this.#sync;
-  }
-
-  get snapshot(): Snapshot {
-    if (this.#stale || !this.#snapshot) {
-      this.#stale = false;
-      const next = this.#computeSnapshot();
-      if (!this.#snapshot || JSON.stringify(next) !== JSON.stringify(this.#snapshot)) {
-        this.#snapshot = Object.freeze(next);
-      }
-    }
-    return this.#snapshot;
-  }
-
+export interface View {
+  readonly sync: SyncState;
+  readonly snapshot: Snapshot;
+  syncOf(stream: Stream): SyncState;
   /** Something may have changed: told when this turn of the event loop is done. */
-  touch(): void {
-    this.#stale = true;
-    if (this.#scheduled) return;
-    this.#scheduled = true;
-    queueMicrotask(() => {
-      this.#scheduled = false;
-      this.refresh();
-    });
+  touch(): void;
+  /** Tells what changed since it was last told. */
+  refresh(): void;
+}
+
+export function createView(
+  { clientId, emit, error }: Settings,
+  connection: Connection,
+  roster: Roster,
+  outbox: Outbox,
+): View {
+  const { streams } = roster;
+  let sync: SyncState | null = null;
+  let toldSync: SyncState | null = null;
+  let snapshot: Snapshot | null = null;
+  let toldSnapshot: Snapshot | null = null;
+  let dirty = true;
+  let scheduled = false;
+
+  const heard = () => roster.link !== null && !connection.overdue;
+
+  function syncOf(stream: Stream): SyncState {
+    return stream.sync(heard() && streams.get(stream.name) === stream, outbox.waitingOn(stream.name));
   }
 
-  /** Tells what changed since it was last told. */
-  refresh(): void {
-    this.#stale = true;
-    for (const stream of this.#streams) {
-      const sync = this.syncOf(stream);
+  function currentSync(): SyncState {
+    const states = Array.from(streams.values()).filter(({ subscribers }) => subscribers.size).map(syncOf);
+    const { waiting } = outbox;
+    const next: SyncState =
+      states.length || heard() ? worst(states, waiting) : { kind: "stale", since: connection.heardAt, waiting };
+    return (sync = same(sync, next));
+  }
+
+  function currentSnapshot(): Snapshot {
+    if (snapshot && !dirty) return snapshot;
+    dirty = false;
+    const { state, attempt, retryAt, session } = connection;
+    const rows = Array.from(streams.values(), (stream) => [
+      stream.name,
+      Object.freeze({ seq: stream.seq, kind: syncOf(stream).kind }),
+    ]);
+    const shown: Snapshot["streams"] = Object.freeze(Object.fromEntries(rows));
+    const both = { sync: currentSync(), waiting: outbox.waiting, streams: shown };
+    return (snapshot = same(snapshot, { state, attempt, retryAt, session, clientId, ...both }));
+  }
+
+  function refresh(): void {
+    dirty = true;
+    for (const stream of streams.values()) {
       for (const subscriber of [...stream.subscribers]) {
-        if (subscriber.sync && sameSync(subscriber.sync, sync)) continue;
-        subscriber.sync = sync;
+        const before = subscriber.sync;
+        const now = (subscriber.sync = same(before, syncOf(stream)));
+        if (now === before) continue;
         try {
-          subscriber.options.onSync?.(sync);
-        } catch (error) {
-          this.#tell.error(error);
+          subscriber.handlers.onSync?.(now);
+        } catch (cause) {
+          error(cause);
         }
       }
     }
-    const { sync, snapshot } = this;
-    if (sync !== this.#toldSync) this.#tell.syncChange((this.#toldSync = sync));
-    if (snapshot !== this.#toldSnapshot) this.#tell.change((this.#toldSnapshot = snapshot));
+    const now = currentSnapshot();
+    if (now.sync !== toldSync) emit("syncChange", (toldSync = now.sync));
+    if (now !== toldSnapshot) emit("change", (toldSnapshot = now));
   }
 
-  #computeSync(): SyncState {
-    const states = [];
-    for (const stream of this.#streams) if (stream.subscribers.size) states.push(this.syncOf(stream));
-    const { waiting } = this.#outbox;
-    if (states.length || this.#streams.connected) return worst(states, waiting);
-    return { kind: "stale", since: this.#connection.heardAt, waiting };
-  }
+  return {
+    get sync() {
+      return currentSync();
+    },
+    get snapshot() {
+      return currentSnapshot();
+    },
+    syncOf,
+    refresh,
+    touch() {
+      dirty = true;
+      if (scheduled) return;
+      scheduled = true;
+      queueMicrotask(() => {
+        scheduled = false;
+        refresh();
+      });
+    },
+  };
+}
 
-  #computeSnapshot(): Snapshot {
-    const { state, attempt, retryAt } = this.#connection;
-    const streams: Record<string, { seq: number; kind: SyncState["kind"] }> = {};
-    for (const stream of this.#streams) {
-      streams[stream.name] = Object.freeze({ seq: stream.seq, kind: this.syncOf(stream).kind });
-    }
-    Object.freeze(streams);
-    return { state, sync: this.sync, waiting: this.#outbox.waiting, attempt, retryAt, streams, ...this.#names() };
-  }
+/** The old object where the new one says the same: people compare by identity. */
+function same<T>(old: T | null, next: T): T {
+  return old && JSON.stringify(old) === JSON.stringify(next) ? old : Object.freeze(next);
 }

@@ -1,5 +1,5 @@
 import { describe, expect, test, vi } from "vitest";
-import { OutcomeUnknown, ClosedError } from "../src/errors.ts";
+import { OutcomeUnknown, ClosedError } from "../src/index.ts";
 import { FakeServer } from "../src/testing.ts";
 import { collector, connected, settle, states, useFakeTime, world } from "./harness.ts";
 

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, vi } from "vitest";
-import { Client } from "../src/client.ts";
+import { connect, type Client } from "../src/index.ts";
 import type { Options } from "../src/options.ts";
 import type { Recorder } from "../src/recorder.ts";
 import type { SubscribeOptions } from "../src/stream.ts";
@@ -62,7 +62,7 @@ const EVENTS = [
 /** A client and its server. The random is 0.5 unless given. */
 export function world(options: Options = {}, server = new FakeServer()): World {
   const recorder = metrics();
-  const client = new Client("ws://test/ws/", {
+  const client = connect("ws://test/ws/", {
     WebSocket: server.WebSocket,
     networkAware: false,
     random: () => 0.5,

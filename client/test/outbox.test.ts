@@ -1,5 +1,5 @@
 import { describe, expect, test, vi } from "vitest";
-import { ClosedError, OutcomeUnknown, PayloadError, QueueOverflowError, Rejected } from "../src/errors.ts";
+import { ClosedError, OutcomeUnknown, PayloadError, QueueOverflowError, Rejected } from "../src/index.ts";
 import type { Options } from "../src/options.ts";
 import { FakeServer, type Frame } from "../src/testing.ts";
 import { collector, connected, settle, useFakeTime, world } from "./harness.ts";
@@ -420,6 +420,18 @@ describe("lost", () => {
     log.append("another life", "other-key");
     server.drop();
     await settle(500);
+    expect(client.snapshot.streams["s"]!.seq).toBe(1);
+    expect(heard["lost"]).toEqual([]);
+  });
+
+  test("not when a snapshot of another epoch lies before it: that life has its own entries", async () => {
+    const { client, server, heard } = await acked();
+    const log = server.log("s");
+    Object.assign(log, { epoch: "e2", entries: [] });
+    server.drop();
+    await settle(500);
+    server.publish("s", "another life", "other-key");
+    await settle();
     expect(client.snapshot.streams["s"]!.seq).toBe(1);
     expect(heard["lost"]).toEqual([]);
   });

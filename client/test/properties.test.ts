@@ -4,10 +4,10 @@ import { systemClock } from "../src/clock.ts";
 import { StateTransitionError } from "../src/errors.ts";
 import { LamportClock } from "../src/lamport.ts";
 import { Cursor } from "../src/cursor.ts";
-import type { SyncDelta } from "../src/frames.ts";
+import { limitsOf, type SyncDelta } from "../src/frames.ts";
 import type { Sending } from "../src/item.ts";
-import { Outbox } from "../src/outbox.ts";
-import { noRecorder } from "../src/recorder.ts";
+import { createOutbox } from "../src/outbox.ts";
+import { safeRecorder } from "../src/recorder.ts";
 import { StateMachine, TRANSITIONS, type State } from "../src/state-machine.ts";
 import { FakeLog, FakeServer } from "../src/testing.ts";
 import { collector, metrics, settle, world } from "./harness.ts";
@@ -51,7 +51,7 @@ describe("the state machine", () => {
 });
 
 test("an abort that throws doesn't stop a transition", () => {
-  const machine = new StateMachine(noRecorder, () => {});
+  const machine = new StateMachine(safeRecorder(), () => {});
   const abort = vi.spyOn(AbortController.prototype, "abort").mockImplementation(() => {
     throw new Error("a listener's bug");
   });
@@ -118,14 +118,22 @@ describe("with fake time", () => {
         const outcomes = new Map<string, number>();
         const promises: Sending[] = [];
         const answered = new Set<string>();
-        const outbox: Outbox = new Outbox(
+        const outbox = createOutbox(
           {
             clock: systemClock,
             random: () => 0.5,
-            recorder: noRecorder,
+            recorder: safeRecorder(),
             lamport: new LamportClock(),
             maxQueue: CAP,
             maxQueueBytes: 1e6,
+            store: undefined,
+            emit(event, value) {
+              if (event === "evict") evicted.push((value as { entry: { id: string } }).entry.id);
+              if (event === "queueChange") expect((value as { waiting: number }).waiting).toBeLessThanOrEqual(CAP);
+              return true;
+            },
+            error() {},
+            changed() {},
           },
           {
             transmit(text) {
@@ -135,10 +143,6 @@ describe("with fake time", () => {
               return true;
             },
             waitFor: () => 0,
-            queueChange: (waiting) => expect(waiting).toBeLessThanOrEqual(CAP),
-            evict: ({ id }) => void evicted.push(id),
-            highWater() {},
-            error() {},
             acked() {},
           },
         );
@@ -164,7 +168,7 @@ describe("with fake time", () => {
               outbox.reject({ type: "REJECT", id, code: 500, reason, retry: step.do !== "final", retry_after_ms: 5 });
             }
             if (!outbox.queue.some((waiting) => waiting.id === id)) answered.add(id);
-          } else if (step.do === "open") outbox.open({ in_flight: 3 });
+          } else if (step.do === "open") outbox.open(limitsOf({ in_flight: 3 }));
           else if (step.do === "down") outbox.down();
           else if (step.do === "abandon") outbox.abandon("test");
           else {

@@ -1,5 +1,5 @@
 import { describe, expect, test, vi } from "vitest";
-import { PayloadError, Rejected } from "../src/errors.ts";
+import { PayloadError, Rejected } from "../src/index.ts";
 import { FakeServer } from "../src/testing.ts";
 import { collector, connected, settle, useFakeTime, world } from "./harness.ts";
 

@@ -1,8 +1,8 @@
 import { describe, expect, test, vi } from "vitest";
 import { backoffCeiling, calculateBackoff } from "../src/backoff.ts";
-import { TokenBucket } from "../src/bucket.ts";
+import { tokenBucket } from "../src/bucket.ts";
 import { after, systemClock } from "../src/clock.ts";
-import { Emitter } from "../src/emitter.ts";
+import { createEmitter } from "../src/emitter.ts";
 import { Rejected } from "../src/errors.ts";
 import { readFrame } from "../src/frames.ts";
 import { LamportClock } from "../src/lamport.ts";
@@ -58,9 +58,9 @@ describe("random", () => {
 });
 
 test("the token bucket says how long to wait", () => {
-  const bucket = new TokenBucket(10, 2, 0);
-  expect([bucket.take(0), bucket.take(0), bucket.take(0), bucket.take(50), bucket.take(100)]).toEqual([0, 0, 100, 50, 0]);
-  expect([bucket.take(10_000), bucket.take(10_000), bucket.take(10_000)]).toEqual([0, 0, 100]);
+  const bucket = tokenBucket(10, 2, 0);
+  expect([bucket(0), bucket(0), bucket(0), bucket(50), bucket(100)]).toEqual([0, 0, 100, 50, 0]);
+  expect([bucket(10_000), bucket(10_000), bucket(10_000)]).toEqual([0, 0, 100]);
 });
 
 test("Lamport time only rises, and nonsense doesn't move it", () => {
@@ -91,7 +91,7 @@ describe("emitter", () => {
   test("a listener that throws hurts nobody", () => {
     const thrown = vi.fn();
     const heard = vi.fn();
-    const emitter = new Emitter<{ x: number }>(thrown);
+    const emitter = createEmitter<{ x: number }>(thrown);
     emitter.on("x", () => {
       throw new Error("bug");
     });
@@ -103,7 +103,7 @@ describe("emitter", () => {
 
   test("off, signals, clear", () => {
     const heard = vi.fn();
-    const emitter = new Emitter<{ x: number }>(() => {});
+    const emitter = createEmitter<{ x: number }>(() => {});
     const controller = new AbortController();
     const off = emitter.on("x", heard);
     emitter.on("x", heard);
@@ -141,13 +141,13 @@ test.each([
 test("receipts: lost where another key stands, silent where a snapshot jumped over", () => {
   const receipts = new Receipts();
   const entry = (seq: number, key: string | null) => ({ seq, key }) as never;
-  for (const seq of [1, 2, 3, 9]) receipts.keep({ id: `m${seq}`, stream: "s", seq });
-  expect([...receipts.passed("s", [entry(1, "m1"), entry(2, null)])]).toEqual([{ id: "m2", stream: "s", seq: 2 }]);
+  for (const seq of [1, 2, 3, 9]) receipts.keep({ id: `m${seq}`, stream: "s", seq }, "e");
+  expect([...receipts.passed("s", "e", [entry(1, "m1"), entry(2, null)])]).toEqual([{ id: "m2", stream: "s", seq: 2 }]);
   receipts.jumped("s", 5);
-  expect([...receipts.passed("s", [entry(3, null)])]).toEqual([]);
-  expect([...receipts.passed("other", [entry(9, null)])]).toEqual([]);
+  expect([...receipts.passed("s", "e", [entry(3, null)])]).toEqual([]);
+  expect([...receipts.passed("other", "e", [entry(9, null)])]).toEqual([]);
   receipts.forget("s");
-  expect([...receipts.passed("s", [entry(9, null)])]).toEqual([]);
+  expect([...receipts.passed("s", "e", [entry(9, null)])]).toEqual([]);
 });
 
 describe("sync", () => {

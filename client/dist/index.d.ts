@@ -1,0 +1,470 @@
+/* reconnect_channels, BSD-3-Clause */
+/** A number in [0, 1), uniform. */
+type Random = () => number;
+
+/** A UUIDv4. `crypto.randomUUID` is missing on plain-http origins, `getRandomValues` is not. */
+declare function uuid4(): string;
+
+/**
+ * The wait in milliseconds before the next attempt: random between 0 and
+ * `min(baseMs · 2^clamp(attempt, 0, 10), maxMs)` (protocol 7). The jitter goes downward: jitter that is
+ * added and then capped would vanish exactly in the long outages that need it.
+ *
+ * @param attempt failures so far: 0, 1, 2…
+ * @param random for tests; cryptographic unless given
+ * @throws RangeError for bounds that are not positive finite numbers, and for an attempt that is NaN.
+ */
+declare function calculateBackoff(attempt: number, baseMs: number, maxMs: number, random?: Random): number;
+
+/** Labels of a measurement: enums only, never a user, session or stream name (design 12). */
+type Labels = Readonly<Record<string, string | number>>;
+
+/** Where measurements go. Adapters (OpenTelemetry, RUM, TELEMETRY frames) implement it. */
+interface Recorder {
+    /** Adds to a counter. */
+    count(name: string, value?: number, labels?: Labels): void;
+    /** Records one value of a histogram. */
+    observe(name: string, value: number, labels?: Labels): void;
+    /** Sets a gauge. */
+    gauge(name: string, value: number, labels?: Labels): void;
+}
+
+/** The states of a connection, the blueprint's. CONNECTED means that WELCOME came. */
+type State = "DISCONNECTED" | "RECONNECTING" | "CONNECTED" | "FAILED";
+
+/** What `stateChange` tells. */
+interface StateChange {
+    readonly from: State;
+    readonly to: State;
+    /** Why, for people and logs. */
+    readonly reason: string;
+}
+
+/** A state change that the machine doesn't allow (design 11.1): a bug, never a network condition. */
+declare class StateTransitionError extends Error {
+    readonly name = "StateTransitionError";
+    readonly from: State;
+    readonly to: State;
+    constructor(from: State, to: State);
+}
+
+/** The outbox is full: the message was evicted, or, when everything in it was sent already, refused. */
+declare class QueueOverflowError extends Error {
+    readonly name = "QueueOverflowError";
+}
+
+/** The message was sent, its answer will never be known here: it took effect once or not at all. */
+declare class OutcomeUnknown extends Error {
+    readonly name = "OutcomeUnknown";
+}
+
+/** The client is closed or has failed, and the message was never sent. */
+declare class ClosedError extends Error {
+    readonly name = "ClosedError";
+}
+
+/** A payload or stream name that can't travel (protocol 1): nothing was queued. */
+declare class PayloadError extends Error {
+    readonly name = "PayloadError";
+}
+
+/** The server said no: REJECT of a message, or ERROR (protocol 4). */
+declare class Rejected extends Error {
+    readonly name = "Rejected";
+    /** Like an HTTP status: 400, 403, 409, 410, 413, 422, 429, 500, 503. */
+    readonly code: number;
+    /** A constant of the protocol, or the application's own word. */
+    readonly reason: string;
+    /** Whatever the server adds for people or programs. */
+    readonly detail: unknown;
+    /** The streams that an ERROR speaks of. */
+    readonly streams: readonly string[];
+    constructor(code: number, reason: string, detail: unknown, streams?: readonly string[]);
+}
+
+/** A server frame that breaks the protocol; it is reported and skipped. */
+declare class FrameError extends Error {
+    readonly name = "FrameError";
+}
+
+/** Where time comes from; tests pass their own. */
+interface Clock {
+    /** Monotonic milliseconds: for durations. */
+    now(): number;
+    /** Milliseconds since 1970: for people, and to notice that the machine slept. */
+    wall(): number;
+    setTimeout(run: () => void, ms: number): unknown;
+    clearTimeout(handle: unknown): void;
+}
+
+/** What is watched; parts that an environment lacks are left out. */
+interface NetworkSources {
+    readonly window?: EventTarget | undefined;
+    readonly document?: (EventTarget & {
+        readonly visibilityState?: string | undefined;
+    }) | undefined;
+    readonly connection?: (EventTarget & {
+        readonly type?: string | undefined;
+    }) | undefined;
+}
+
+/** What `send` resolves with: the message took effect, once. */
+interface Receipt {
+    readonly id: string;
+    readonly epoch: string | null;
+    /** The last entry that the handler published on the message's stream. */
+    readonly seq: number | null;
+    /** What the handler returned. */
+    readonly result: unknown;
+    /** An earlier transmission did it. */
+    readonly duplicate: boolean;
+}
+
+/** The promise of `send`; `id` is the idempotency key, known at once. */
+type Sending = Promise<Receipt> & {
+    readonly id: string;
+};
+
+/** A message without an answer, as the application may see it. */
+interface QueueEntry {
+    readonly id: string;
+    readonly stream: string;
+    readonly payload: unknown;
+    /** "sent": the server may have it. Only "queued" ones are ever evicted. */
+    readonly state: "queued" | "sent";
+    /** Milliseconds since 1970. */
+    readonly createdAt: number;
+    /** How often its handler raised. */
+    readonly failures: number;
+}
+
+/** Where messages survive a reload. The default keeps nothing. */
+interface OutboxStore {
+    /**
+     * Called when `n` was given, before the first transmission: a message that might have arrived must come back
+     * with its number. A promise delays the transmission.
+     */
+    save(message: QueueEntry & {
+        readonly n: number;
+        readonly producer: string;
+    }): void | Promise<void>;
+    /** The message is answered, evicted or given up. */
+    remove(id: string): void;
+}
+
+/** How a transport ended. */
+interface Ending {
+    readonly code: number;
+    readonly reason: string;
+    /** The peer doesn't speak our subprotocol (protocol 1.2). */
+    readonly stranger?: boolean;
+}
+
+/** What a transport tells its owner. Nothing is called after `close()` or `ended`. */
+interface TransportEvents {
+    opened(): void;
+    received(data: unknown): void;
+    ended(ending: Ending): void;
+}
+
+/**
+ * Carries frames to a server and back. The layers above don't know whether that is a socket or another
+ * tab that owns one: a relay implements this and answers HELLO like a server.
+ */
+interface Transport {
+    /** @returns whether the frame was handed over; not whether it arrives */
+    send(text: string): boolean;
+    /** Lets go at once; no event follows. */
+    close(code: number, reason: string): void;
+}
+
+type OpenTransport = (events: TransportEvents) => Transport;
+
+/** The part of the WebSocket interface that is used; tests and network labs bring their own. */
+interface SocketLike {
+    readonly readyState: number;
+    readonly protocol: string;
+    onopen: ((event: never) => void) | null;
+    onmessage: ((event: never) => void) | null;
+    onerror: ((event: never) => void) | null;
+    onclose: ((event: never) => void) | null;
+    send(data: string): void;
+    close(code?: number, reason?: string): void;
+}
+
+type SocketConstructor = new (url: string, protocols: string[]) => SocketLike;
+
+/** Options of `connect`; every one may be left out. */
+interface Options {
+    /**
+     * Names this client to the server over all its reconnects; at most 200 characters. A new UUID unless given.
+     * Use one value once: the server compares its attempt numbers, which begin at 1 in every new client.
+     */
+    readonly clientId?: string | undefined;
+    /** The backoff's base in milliseconds: 500. */
+    readonly baseMs?: number | undefined;
+    /** The backoff's cap in milliseconds: 20 000. */
+    readonly maxMs?: number | undefined;
+    /** For socket and WELCOME together, in milliseconds: 8000. */
+    readonly connectTimeoutMs?: number | undefined;
+    /** A connection that holds so long resets the backoff, in milliseconds: 5000. */
+    readonly stableMs?: number | undefined;
+    /** Failed attempts in a row before FAILED: without end. */
+    readonly maxAttempts?: number | undefined;
+    /** Messages without an answer: 1000. */
+    readonly maxQueue?: number | undefined;
+    /** Their encoded payloads together, in bytes: 8 MiB. */
+    readonly maxQueueBytes?: number | undefined;
+    /** Aborting closes the client. */
+    readonly signal?: AbortSignal | undefined;
+    /** Instead of the global WebSocket: tests, network labs, Node. */
+    readonly WebSocket?: SocketConstructor | undefined;
+    /** Instead of a WebSocket: another tab that owns one. */
+    readonly transport?: OpenTransport | undefined;
+    /** Where unanswered messages survive a reload. */
+    readonly store?: OutboxStore | undefined;
+    readonly recorder?: Recorder | undefined;
+    readonly clock?: Clock | undefined;
+    readonly random?: Random | undefined;
+    /** The W3C trace context to send in HELLO. */
+    readonly traceparent?: (() => string | undefined) | undefined;
+    /** React to `online`, page life and the like: true. Sources may be given instead. */
+    readonly networkAware?: boolean | NetworkSources | undefined;
+}
+
+/** Where a reader stands in a stream: one number proves a whole history (protocol 2). */
+interface Position {
+    readonly epoch: string;
+    /** The last entry that was applied. */
+    readonly seq: number;
+    /** The fold over the ids of every entry up to `seq`. */
+    readonly checksum: number;
+}
+
+/** One event of a stream (protocol 4). */
+interface Entry {
+    readonly seq: number;
+    readonly id: string;
+    readonly checksum: number;
+    /** Lamport time. */
+    readonly clock: number;
+    /** The id of the message whose handler published it, or null. */
+    readonly key: string | null;
+    readonly payload: unknown;
+}
+
+/** Why a stream got a snapshot; constants of the protocol, new ones may come. */
+type SnapshotReason = "new" | "epoch" | "rewound" | "trimmed" | "diverged" | "gap" | (string & {});
+
+/** A frame of a type that this client doesn't know; it is handed to the application. */
+interface UnknownFrame {
+    readonly type: unknown;
+    readonly [field: string]: unknown;
+}
+
+/** An acked message whose entry is not where the ack said. */
+interface Lost {
+    readonly id: string;
+    readonly stream: string;
+    readonly seq: number;
+}
+
+/** How fresh what a page shows is (design 11.8). `waiting` counts messages without an answer. */
+type SyncState = {
+    readonly kind: "live";
+    readonly waiting: number;
+}
+/** `n` entries came so far in this catching up; how many are left, nobody knows. */
+ | {
+    readonly kind: "catching-up";
+    readonly n: number;
+    readonly waiting: number;
+}
+/** Nothing is proved since `since` (milliseconds since 1970). */
+ | {
+    readonly kind: "stale";
+    readonly since: number;
+    readonly waiting: number;
+};
+
+/**
+ * For people: "live", "3 waiting", "catching up (12)", "stale since 14:02:33"; the last two with
+ * ", 3 waiting" where messages wait.
+ */
+declare function describe(sync: SyncState): string;
+
+/** What a snapshot is, beside the state. */
+interface SnapshotInfo {
+    readonly reason: SnapshotReason;
+    /** False: older or newer than `seq` says by a few entries; apply events idempotently. */
+    readonly exact: boolean;
+    /** True: the stream's beginning is missing (only its last entries follow). */
+    readonly partial: boolean;
+    readonly seq: number;
+}
+
+/** Which part of the stream a batch of entries is. */
+interface EventsInfo {
+    /** Exclusive. */
+    readonly from: number;
+    /** Inclusive. */
+    readonly to: number;
+    /** Nothing newer was known to the server. */
+    readonly complete: boolean;
+}
+
+/** One subscriber's handlers. A throwing one is reported, and mended by one snapshot (protocol 5.6). */
+interface SubscribeOptions {
+    /** Replaces the state of the stream, whatever was before. `state` is null where the application has no snapshot. */
+    onSnapshot?(state: unknown, info: SnapshotInfo): void;
+    /** Entries in order, without gaps or repeats. */
+    onEvents?(entries: readonly Entry[], info: EventsInfo): void;
+    onSync?(sync: SyncState): void;
+    /** Aborting closes the subscription. */
+    signal?: AbortSignal | undefined;
+}
+
+/** What `client.on` can listen for. */
+interface ClientEvents {
+    stateChange: StateChange;
+    syncChange: SyncState;
+    queueChange: {
+        readonly waiting: number;
+    };
+    /** The outbox holds 80 % of its messages. */
+    highWater: {
+        readonly waiting: number;
+    };
+    evict: {
+        readonly entry: QueueEntry;
+        readonly reason: string;
+    };
+    /** The server acknowledged a message and lost it afterwards (protocol 6.6). */
+    lost: Lost;
+    /** Also a Rejected for each ERROR frame. Without a listener errors go to the console. */
+    error: unknown;
+    /** The server is there and doesn't speak with us; the likely causes. */
+    handshake: {
+        readonly causes: readonly string[];
+    };
+    /** A server frame of a type that is not the protocol's. */
+    message: UnknownFrame;
+    change: Snapshot;
+}
+
+/** Everything a page shows of a client, immutable: a new object only when something in it changed. */
+interface Snapshot {
+    readonly state: State;
+    readonly sync: SyncState;
+    /** Messages without an answer. */
+    readonly waiting: number;
+    /** Which attempt of this outage is made or waited for; 0 while connected. */
+    readonly attempt: number;
+    /** When the next attempt begins (milliseconds since 1970), while waiting for it. */
+    readonly retryAt: number | null;
+    readonly streams: Readonly<Record<string, {
+        readonly seq: number;
+        readonly kind: SyncState["kind"];
+    }>>;
+    readonly clientId: string;
+    /** The server's name for this client, once WELCOME came. */
+    readonly session: string | null;
+}
+
+/** One subscriber of one stream. */
+interface Subscription {
+    readonly stream: string;
+    readonly position: Position | null;
+    /** Of the last applied entry; 0 for none. */
+    readonly seq: number;
+    readonly sync: SyncState;
+    close(): void;
+}
+
+/** A connection to one consumer, with its streams and its outbox. Made by `connect`. */
+interface Client {
+    readonly clientId: string;
+    readonly url: string;
+    readonly state: State;
+    /** How fresh the subscribed streams are, as one. The same object until it changes. */
+    readonly sync: SyncState;
+    /** The same object until something in it changes: made for `useSyncExternalStore`. */
+    readonly snapshot: Snapshot;
+    /** Messages without an answer. */
+    readonly waiting: number;
+    /** The messages without an answer, oldest first. The same array until it changes. */
+    readonly queue: readonly QueueEntry[];
+    /** Aborted when the client closes. */
+    readonly signal: AbortSignal;
+    /** Listens until the returned function is called, `signal` aborts, or the client is closed. */
+    on<K extends keyof ClientEvents>(event: K, handler: (value: ClientEvents[K]) => void, options?: {
+        signal?: AbortSignal | undefined;
+    }): () => void;
+    /**
+     * Follows a stream: a snapshot first, then every entry in order. Several subscribers of a stream share
+     * one subscription at the server; when one joins, all get a snapshot.
+     *
+     * @throws PayloadError for a bad stream name or too many streams, ClosedError after `close`
+     */
+    subscribe(name: string, options?: SubscribeOptions): Subscription;
+    /**
+     * Sends a message; it is queued while there is no connection and sent again until its fate is known.
+     * Aborting `signal` withdraws a message that was not sent yet.
+     *
+     * @returns a promise of the server's acknowledgement, with the message's `id`. It rejects with PayloadError,
+     *   QueueOverflowError, Rejected, ClosedError (never sent) or OutcomeUnknown (sent, no answer).
+     */
+    send(stream: string, payload: unknown, options?: {
+        signal?: AbortSignal | undefined;
+    }): Sending;
+    /** Resolves when every message is answered; rejects with ClosedError when some were dropped. */
+    drained(): Promise<void>;
+    /** The user asks again: from FAILED, or instead of waiting for the next attempt. */
+    retry(): void;
+    /** Ends the client for good. Unsent messages reject with ClosedError, sent ones with OutcomeUnknown. */
+    close(code?: number, reason?: string): void;
+}
+
+/**
+ * Connects to a consumer and keeps connected.
+ *
+ * @param url absolute, or relative to the page ("/ws/board/1/")
+ * @throws TypeError for a URL that can't be used, RangeError for impossible backoff bounds
+ */
+declare function connect(url: string | URL, options?: Options): Client;
+
+/** All that is public. One object for a page, however many copies of this file it loads. */
+declare const api: {
+    connect: typeof connect;
+    clients: ReadonlySet<Client>;
+    describe: typeof describe;
+    calculateBackoff: typeof calculateBackoff;
+    uuid4: typeof uuid4;
+    StateTransitionError: typeof StateTransitionError;
+    QueueOverflowError: typeof QueueOverflowError;
+    OutcomeUnknown: typeof OutcomeUnknown;
+    Rejected: typeof Rejected;
+    ClosedError: typeof ClosedError;
+    PayloadError: typeof PayloadError;
+    FrameError: typeof FrameError;
+};
+
+export { api as ReconnectChannels, api as default, connect };
+export { calculateBackoff };
+export { ClosedError, FrameError, OutcomeUnknown, PayloadError, QueueOverflowError, Rejected, StateTransitionError, };
+export { uuid4 };
+export { describe };
+export type { Clock };
+export type { Entry, SnapshotReason, UnknownFrame };
+export type { NetworkSources };
+export type { Options };
+export type { OutboxStore, QueueEntry, Receipt, Sending };
+export type { Position };
+export type { Client, ClientEvents, Snapshot, Subscription };
+export type { Random };
+export type { Lost };
+export type { Labels, Recorder };
+export type { State, StateChange };
+export type { EventsInfo, SnapshotInfo, SubscribeOptions };
+export type { SyncState };
+export type { Ending, OpenTransport, SocketConstructor, SocketLike, Transport, TransportEvents };

@@ -1,0 +1,102 @@
+import type { UnknownFrame } from "./frames.ts";
+import type { QueueEntry, Sending } from "./item.ts";
+import type { Position } from "./position.ts";
+import type { Lost } from "./receipts.ts";
+import type { State, StateChange } from "./state-machine.ts";
+import type { SubscribeOptions } from "./stream.ts";
+import type { SyncState } from "./sync.ts";
+
+/** What `client.on` can listen for. */
+export interface ClientEvents {
+  stateChange: StateChange;
+  syncChange: SyncState;
+  queueChange: { readonly waiting: number };
+  /** The outbox holds 80 % of its messages. */
+  highWater: { readonly waiting: number };
+  evict: { readonly entry: QueueEntry; readonly reason: string };
+  /** The server acknowledged a message and lost it afterwards (protocol 6.6). */
+  lost: Lost;
+  /** Also a Rejected for each ERROR frame. Without a listener errors go to the console. */
+  error: unknown;
+  /** The server is there and doesn't speak with us; the likely causes. */
+  handshake: { readonly causes: readonly string[] };
+  /** A server frame of a type that is not the protocol's. */
+  message: UnknownFrame;
+  change: Snapshot;
+}
+
+/** Everything a page shows of a client, immutable: a new object only when something in it changed. */
+export interface Snapshot {
+  readonly state: State;
+  readonly sync: SyncState;
+  /** Messages without an answer. */
+  readonly waiting: number;
+  /** Which attempt of this outage is made or waited for; 0 while connected. */
+  readonly attempt: number;
+  /** When the next attempt begins (milliseconds since 1970), while waiting for it. */
+  readonly retryAt: number | null;
+  readonly streams: Readonly<Record<string, { readonly seq: number; readonly kind: SyncState["kind"] }>>;
+  readonly clientId: string;
+  /** The server's name for this client, once WELCOME came. */
+  readonly session: string | null;
+}
+
+/** One subscriber of one stream. */
+export interface Subscription {
+  readonly stream: string;
+  readonly position: Position | null;
+  /** Of the last applied entry; 0 for none. */
+  readonly seq: number;
+  readonly sync: SyncState;
+  close(): void;
+}
+
+/** A connection to one consumer, with its streams and its outbox. Made by `connect`. */
+export interface Client {
+  readonly clientId: string;
+  readonly url: string;
+  readonly state: State;
+  /** How fresh the subscribed streams are, as one. The same object until it changes. */
+  readonly sync: SyncState;
+  /** The same object until something in it changes: made for `useSyncExternalStore`. */
+  readonly snapshot: Snapshot;
+  /** Messages without an answer. */
+  readonly waiting: number;
+  /** The messages without an answer, oldest first. The same array until it changes. */
+  readonly queue: readonly QueueEntry[];
+  /** Aborted when the client closes. */
+  readonly signal: AbortSignal;
+
+  /** Listens until the returned function is called, `signal` aborts, or the client is closed. */
+  on<K extends keyof ClientEvents>(
+    event: K,
+    handler: (value: ClientEvents[K]) => void,
+    options?: { signal?: AbortSignal | undefined },
+  ): () => void;
+
+  /**
+   * Follows a stream: a snapshot first, then every entry in order. Several subscribers of a stream share
+   * one subscription at the server; when one joins, all get a snapshot.
+   *
+   * @throws PayloadError for a bad stream name or too many streams, ClosedError after `close`
+   */
+  subscribe(name: string, options?: SubscribeOptions): Subscription;
+
+  /**
+   * Sends a message; it is queued while there is no connection and sent again until its fate is known.
+   * Aborting `signal` withdraws a message that was not sent yet.
+   *
+   * @returns a promise of the server's acknowledgement, with the message's `id`. It rejects with PayloadError,
+   *   QueueOverflowError, Rejected, ClosedError (never sent) or OutcomeUnknown (sent, no answer).
+   */
+  send(stream: string, payload: unknown, options?: { signal?: AbortSignal | undefined }): Sending;
+
+  /** Resolves when every message is answered; rejects with ClosedError when some were dropped. */
+  drained(): Promise<void>;
+
+  /** The user asks again: from FAILED, or instead of waiting for the next attempt. */
+  retry(): void;
+
+  /** Ends the client for good. Unsent messages reject with ClosedError, sent ones with OutcomeUnknown. */
+  close(code?: number, reason?: string): void;
+}

@@ -1,0 +1,29 @@
+import type { Clock } from "./clock.ts";
+import type { OutboxStore } from "./item.ts";
+import type { LamportClock } from "./lamport.ts";
+import type { Random } from "./random.ts";
+import type { ClientEvents } from "./public.ts";
+import type { Recorder } from "./recorder.ts";
+
+/** What the parts of a client work with: its options, completed. None of the functions throws. */
+export interface Settings {
+  readonly clientId: string;
+  readonly baseMs: number;
+  readonly maxMs: number;
+  readonly connectTimeoutMs: number;
+  readonly stableMs: number;
+  readonly maxAttempts: number;
+  readonly maxQueue: number;
+  readonly maxQueueBytes: number;
+  readonly store: OutboxStore | undefined;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly recorder: Recorder;
+  readonly lamport: LamportClock;
+  /** Tells the application; @returns whether it listens. */
+  emit<K extends keyof ClientEvents>(event: K, value: ClientEvents[K]): boolean;
+  /** Emits an error, or logs it where nobody listens. */
+  error(error: unknown): void;
+  /** Something that people may see changed. */
+  changed(): void;
+}

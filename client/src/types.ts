@@ -1,0 +1,31 @@
+/**
+ * The package's types. At run time the same names come from `index.ts`: those of the page's first copy.
+ */
+export { api as ReconnectChannels, api as default, connect } from "./api.ts";
+export { calculateBackoff } from "./backoff.ts";
+export {
+  ClosedError,
+  FrameError,
+  OutcomeUnknown,
+  PayloadError,
+  QueueOverflowError,
+  Rejected,
+  StateTransitionError,
+} from "./errors.ts";
+export { uuid4 } from "./random.ts";
+export { describe } from "./sync.ts";
+
+export type { Clock } from "./clock.ts";
+export type { Entry, SnapshotReason, UnknownFrame } from "./frames.ts";
+export type { NetworkSources } from "./network.ts";
+export type { Options } from "./options.ts";
+export type { OutboxStore, QueueEntry, Receipt, Sending } from "./item.ts";
+export type { Position } from "./position.ts";
+export type { Client, ClientEvents, Snapshot, Subscription } from "./public.ts";
+export type { Random } from "./random.ts";
+export type { Lost } from "./receipts.ts";
+export type { Labels, Recorder } from "./recorder.ts";
+export type { State, StateChange } from "./state-machine.ts";
+export type { EventsInfo, SnapshotInfo, SubscribeOptions } from "./stream.ts";
+export type { SyncState } from "./sync.ts";
+export type { Ending, OpenTransport, SocketConstructor, SocketLike, Transport, TransportEvents } from "./transport.ts";
