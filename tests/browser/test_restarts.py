@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
 
 SOON = 2.0
 """Seconds from the server's first answer to a page that is current."""
-CAP = {"maxMs": 1200}
+CAP = {"maxMs": 1000}
 """The default cap, 20 s, is for thousands of pages; one that waits no longer than this is back in SOON."""
 TYPED = "half a thou"
 
