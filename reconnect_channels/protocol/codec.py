@@ -28,6 +28,8 @@ _decoder = msgspec.json.Decoder()
 
 def _default(value: Any) -> Any:
     """Lazy translations and other objects that are a string to their reader."""
+    if isinstance(value, str):  # SafeString: its str() is itself
+        return str.__str__(value)
     if hasattr(value, "_proxy____cast") or hasattr(value, "__html__"):
         return str(value)
     raise CodecError(f"{type(value).__name__} can't be encoded as JSON")
@@ -50,12 +52,12 @@ def _check_text(value: str) -> None:
 def check(value: Any, *, max_nodes: int = MAX_NODES) -> None:
     """Raises CodecError unless every backend and every browser can hold the value.
 
-    Walks without recursion: depth <= 32, `max_nodes` values, ints within 2^53, no NaN or Infinity,
-    no NUL, no lone surrogate, no `__proto__` key.
+    Walks without recursion: at most 32 nested containers, `max_nodes` values, ints within 2^53, no NaN
+    or Infinity, no NUL, no lone surrogate, no `__proto__` key.
     """
     nodes = 0
     level = [value]
-    for _depth in range(MAX_DEPTH + 1):
+    for depth in range(MAX_DEPTH + 1):
         deeper: list[Any] = []
         nodes += len(level)
         if nodes > max_nodes:
@@ -63,6 +65,8 @@ def check(value: Any, *, max_nodes: int = MAX_NODES) -> None:
         for item in level:
             if isinstance(item, str):
                 _check_text(item)
+            elif isinstance(item, (dict, list, tuple)) and depth == MAX_DEPTH:
+                raise CodecError(f"deeper than {MAX_DEPTH} levels")
             elif isinstance(item, dict):
                 for key in item:
                     if isinstance(key, str):
@@ -82,22 +86,29 @@ def check(value: Any, *, max_nodes: int = MAX_NODES) -> None:
         if not deeper:
             return
         level = deeper
-    raise CodecError(f"deeper than {MAX_DEPTH} levels")
+
+
+def parse(text: str | bytes, *, max_size: int = MAX_FRAME) -> Any:
+    """Decodes JSON that is yet to be checked.
+
+    Raises CodecError: not JSON, or too large (`SIZE`).
+    """
+    if len(text) > max_size:
+        raise CodecError(f"more than {max_size} characters", "SIZE")
+    try:
+        return _decoder.decode(text)
+    except RecursionError:
+        raise CodecError(f"deeper than {MAX_DEPTH} levels") from None
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        raise CodecError(str(error)) from None
 
 
 def decode(text: str | bytes, *, max_size: int = MAX_FRAME, max_nodes: int = 2 * MAX_NODES) -> Any:
     """Decodes strict JSON.
 
-    Raises CodecError: not JSON, too large (`SIZE`), or one of the values that `check` refuses.
+    Raises CodecError: what `parse` raises, and for the values that `check` refuses.
     """
-    if len(text) > max_size:
-        raise CodecError(f"more than {max_size} characters", "SIZE")
-    try:
-        value = _decoder.decode(text)
-    except RecursionError:
-        raise CodecError(f"deeper than {MAX_DEPTH} levels") from None
-    except (msgspec.MsgspecError, UnicodeError) as error:
-        raise CodecError(str(error)) from None
+    value = parse(text, max_size=max_size)
     check(value, max_nodes=max_nodes)
     return value
 
@@ -113,11 +124,15 @@ def encode_payload(value: Any, *, max_size: int = MAX_MESSAGE) -> str:
     Raises CodecError when the value can't be encoded, when `check` refuses it, or when it is over
     `max_size` bytes (`SIZE`).
     """
-    check(value)
     try:
-        encoded = _encoder.encode(value)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise CodecError(str(error)) from None
+        # Dataclasses, sets, enums and lazy strings become what they are to a reader before they are checked.
+        plain = msgspec.to_builtins(value, enc_hook=_default)
+        check(plain)
+        encoded = _encoder.encode(plain)
+    except CodecError:
+        raise
+    except Exception as error:  # also what an application's own __str__ raises
+        raise CodecError(str(error) or type(error).__name__) from error
     if len(encoded) > max_size:
         raise CodecError(f"more than {max_size} bytes", "SIZE")
     return encoded.decode()

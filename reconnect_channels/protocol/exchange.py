@@ -214,10 +214,10 @@ class Exchange:
     def _subscribe(self, frame: frames.Subscribe, now: float) -> list[Action]:
         if len(self.subscriptions.keys() | frame.streams.keys()) > self.limits.max_streams:
             text = f"at most {self.limits.max_streams} streams a socket"
-            return [
-                Send(frames.subscribed(frame.ref)),
-                Send(frames.error(413, Reason.LIMIT, text, ref=frame.ref, streams=list(frame.streams))),
-            ]
+            refusal = frames.error(413, Reason.LIMIT, text, ref=frame.ref, streams=list(frame.streams))
+            ended = [self.end(name) for name in frame.streams if name in self.subscriptions]
+            leave: list[Action] = [Leave(ended)] if ended else []
+            return [*leave, Send(frames.subscribed(frame.ref)), Send(refusal)]
         claims, malformed = self._claims(frame.streams)
         if malformed:
             return self.invalid_seq(malformed, frame.ref)

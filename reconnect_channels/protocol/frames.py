@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from .codec import CodecError, decode, encode
+from .codec import MAX_NODES, CodecError, check, encode, parse
 from .codes import Close, Reason, Resync, reconnects
 from .position import MAX_SEQ, Position
 
@@ -113,7 +113,7 @@ def read(text: str | bytes | None) -> ClientFrame:
     clients can talk to older servers.
     """
     try:
-        value = decode(text or "")
+        value = parse(text or "")
     except CodecError as error:
         raise FrameError(413 if error.reason == "SIZE" else 400, Reason(error.reason), str(error)) from None
     if not isinstance(value, dict):
@@ -122,14 +122,20 @@ def read(text: str | bytes | None) -> ClientFrame:
     frame_type = _TYPES.get(kind) if isinstance(kind, str) else None
     ref = value.get("ref")
     ref = ref if type(ref) is int and 0 <= ref <= MAX_SEQ else None
-    if frame_type is None:
-        raise FrameError(400, Reason.TYPE, "unknown frame type", ref=ref)
-    try:
-        return msgspec.convert(value, frame_type)  # type: ignore[return-value]
-    except msgspec.ValidationError as error:
-        message_id = value.get("id") if frame_type is Message else None
+    checked, message_id = value, None
+    if frame_type is Message:  # its payload is judged by the exchange, which can name the message
+        checked = {name: field for name, field in value.items() if name != "payload"}
+        message_id = value.get("id")
         if not isinstance(message_id, str) or not 0 < len(message_id) <= 64:
             message_id = None
+    try:
+        check(checked, max_nodes=2 * MAX_NODES)
+        if frame_type is None:
+            raise FrameError(400, Reason.TYPE, "unknown frame type", ref=ref)
+        return msgspec.convert(value, frame_type)  # type: ignore[return-value]
+    except CodecError as error:
+        raise FrameError(400, Reason.JSON, str(error), ref=ref, message_id=message_id) from None
+    except msgspec.ValidationError as error:
         raise FrameError(400, Reason.FRAME, str(error), ref=ref, message_id=message_id) from None
 
 

@@ -302,7 +302,9 @@ def test_subclasses_of_list_and_dict_travel():
 
 
 @pytest.mark.parametrize(
-    "value", [object(), {"a": object()}, 1j, range(3), type, {(1, 2): 3}, {None: 1}], ids=repr
+    "value",
+    [object(), {"a": object()}, 1j, range(3), type, {(1, 2): 3}, {None: 1}],
+    ids=["object", "object within", "complex", "range", "class", "tuple as key", "None as key"],
 )
 def test_what_has_no_json_form_is_refused(value):
     refused(encode_payload, value)
