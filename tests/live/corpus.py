@@ -39,6 +39,11 @@ NOT_JSON = {
     "1e400": raw_payload("1e400"),
     "a lone surrogate": raw_payload('"\\ud800"'),
     "a lone surrogate as a key": raw_payload('{"\\udfff":1}'),
+    "5000 digits": raw_payload("1" + "0" * 5_000),
+    "UTF-16 in disguise": '\ufeff{"type":"PONG"}',
+}
+
+BAD_PAYLOADS = {
     "NUL": raw_payload('"\\u0000"'),
     "NUL in a key": raw_payload('{"\\u0000":1}'),
     "__proto__": raw_payload('{"__proto__":{}}'),
@@ -46,8 +51,6 @@ NOT_JSON = {
     "5000 keys": raw_payload(json.dumps({str(n): n for n in range(5_000)})),
     "2^53 + 1": raw_payload("9007199254740993"),
     "2^64": raw_payload("18446744073709551616"),
-    "5000 digits": raw_payload("1" + "0" * 5_000),
-    "UTF-16 in disguise": '\ufeff{"type":"PONG"}',
 }
 
 NAMES = {
@@ -139,6 +142,8 @@ def bad_frames() -> dict[str, tuple[Any, tuple[str, int, str]]]:
         corpus[f"MESSAGE id={value}"] = message(id=value), REJECT_FRAME
     for value in (None, 5, [], "", "x" * 1_000):
         corpus[f"MESSAGE id={value!r:.20}"] = message(id=value), FRAME
+    for name, text in BAD_PAYLOADS.items():
+        corpus[name] = text, ("REJECT", 400, "JSON")
     corpus["65 KiB"] = message(payload="x" * 66_000), ("REJECT", 413, "SIZE")
     corpus["1001 values"] = message(payload=[0] * 1_001), ("REJECT", 400, "JSON")
     corpus["a clock far ahead"] = message(clock=2**53 - 1), ("REJECT", 400, "CLOCK")
