@@ -26,12 +26,13 @@ const BUDGET = 11_264;
  * the wire, in the public API or in the platform. None may be in the declarations; the tests run minified, too.
  */
 const INTERNAL = `
-  abandon ack acked answered brokenAt catchUp caughtUp changed changedAt chunks claim claims collecting cursor dead delay
-  delta detach dirty down drop dropParts dropRetry dropped expectAnswer failed flushed forget frame goLive handlers heals
-  heardAt hello ignores items joined jumped keep lamport lane lanes lastN link listener live look mendedAt notBefore number
-  overdue passed probe promise prove pump refresh refusal resumeAt retries saving scope sentAt silent start startedAt
-  stopRetry subscriber subscribers suspend syncOf tick touch transition transmit unackedEntries unackedSize
-  unansweredSince uninvited unverified verifiedAt waitFor waitingOn wake want wantsSnapshot welcome welcomed
+  abandon ack acked age answered attempted brokenAt catchUp caughtUp changed changedAt chunks claim claims
+  collecting cursor dead delay delta detach dirty down drop dropParts dropRetry dropped expectAnswer failed flushed
+  forget frame goLive handlers heals heard heardAt hello ignores items joined jumped keep lamport lane lanes lastN
+  letGo link listener live look mendedAt names notBefore number overdue passed probe promise prove pump putOff
+  receipts refresh refusal resumeAt retries saving sentAt settle silent start stopRetry subscriber subscribers
+  suspend syncOf tick touch transition transmit unackedEntries unackedSize unansweredSince uninvited unverified
+  verifiedAt waitFor waitingOn wake want wantsSnapshot welcome welcomed
 `
   .trim()
   .split(/\s+/);

@@ -194,7 +194,7 @@ function isTerminal(code) {
 
 // src/applying.ts
 var DOUBT_AFTER = 3;
-function createApplying(settings, roster, receipts) {
+function createApplying(settings, roster) {
   const { clock, random, recorder, lamport, baseMs, maxMs } = settings;
   const { streams } = roster;
   function delta(frame, size) {
@@ -213,7 +213,7 @@ function createApplying(settings, roster, receipts) {
     if (stream.live) stream.prove(clock.wall());
     for (const entry2 of entries2) lamport.observe(entry2.clock);
     if (entries2.length) {
-      for (const lost of receipts.passed(stream.name, epoch, entries2)) {
+      for (const lost of stream.receipts.passed(stream.name, epoch, entries2)) {
         recorder.count("reconnect_messages_lost_total");
         settings.emit("lost", lost);
       }
@@ -238,7 +238,7 @@ function createApplying(settings, roster, receipts) {
     stream.prove(clock.wall());
     stream.wantsSnapshot = false;
     stream.brokenAt = null;
-    receipts.jumped(stream.name, seq);
+    stream.receipts.jumped(seq);
     call(stream, ({ onSnapshot }) => onSnapshot?.(outcome.state, { reason, exact, partial, seq }));
     acknowledge(stream);
   }
@@ -316,50 +316,110 @@ function createApplying(settings, roster, receipts) {
   return { SYNC_DELTA: delta, SYNC_SNAPSHOT: snapshot, SUBSCRIBED: answered, UNSUBSCRIBED: answered, PING: ping, ERROR: error };
 }
 
+// src/recorder.ts
+function safeRecorder(recorder) {
+  const guard = (kind) => (name, value, labels) => {
+    try {
+      recorder?.[kind](name, value, labels);
+    } catch {
+    }
+  };
+  return { count: guard("count"), observe: guard("observe"), gauge: guard("gauge") };
+}
+function environment(userAgent = globalThis.navigator?.userAgent ?? "") {
+  const [family] = /chrom|firefox|safari/.exec(userAgent.toLowerCase()) ?? ["other"];
+  return family === "chrom" ? "chromium" : family;
+}
+
+// src/attempt.ts
+function createAttempt({ clock, connectTimeoutMs, recorder, error }) {
+  const startedAt = clock.now();
+  const opening = new AbortController();
+  let transport = null;
+  let opened = false;
+  let over = false;
+  const age = () => clock.now() - startedAt;
+  const send = (text2) => transport?.send(text2) ?? false;
+  return {
+    get opened() {
+      return opened;
+    },
+    age,
+    send,
+    start(open, { hello, received, ended }) {
+      const end = (ending) => {
+        if (!over) ended(ending);
+      };
+      after(clock, connectTimeoutMs, opening.signal, () => end({ code: 1006, reason: "connect timeout" }));
+      try {
+        transport = open({
+          opened() {
+            if (over) return;
+            opened = true;
+            send(hello());
+          },
+          received(data) {
+            if (!over) received(data);
+          },
+          ended: end
+        });
+      } catch (cause) {
+        error(cause);
+        end({ code: 1006, reason: String(cause) });
+      }
+    },
+    settle(outcome) {
+      opening.abort();
+      recorder.observe("reconnect_attempt_duration_seconds", age() / 1e3, { outcome, environment: environment() });
+    },
+    letGo(code, reason) {
+      over = true;
+      opening.abort();
+      transport?.close(code, reason);
+    }
+  };
+}
+
 // src/comeback.ts
 var INVALID_SEQ_MS = 6e4;
 var INVALID_SEQ = 4e3;
-var Comeback = class {
-  /** Ends in a row without a stable connection between them. */
-  failures = 0;
-  /** Monotonic time before which the server doesn't want us, whatever the network says. */
-  notBefore = 0;
-  #invalidSeqs = [];
-  #settings;
-  #forget;
-  constructor(settings, forget) {
-    this.#settings = settings;
-    this.#forget = forget;
-  }
-  /** A connection held, or the user asks again: all begins anew. */
-  reset() {
-    this.failures = this.notBefore = 0;
-  }
-  /** Why not to come back; empty: come back. */
-  refusal({ code, reconnect = !isTerminal(code) }, reason) {
-    if (!reconnect) return reason;
-    return this.failures < this.#settings.maxAttempts ? "" : `gave up after ${this.failures} attempts: ${reason}`;
-  }
-  /** The wait in milliseconds. */
-  delay({ code, window }) {
-    const { clock, baseMs, maxMs, random, recorder } = this.#settings;
-    const now = clock.now();
-    if (window) {
-      const [min, max] = window;
-      this.notBefore = now + min;
-      return min + random() * (max - min);
+function endOf({ code, reason, reconnect, retry_after_ms: window }) {
+  const [min, max] = Array.isArray(window) ? window : [0, 0];
+  const end = { code, reason: String(reason), reconnect };
+  return max > 0 && min >= 0 && max >= min ? { ...end, window: [min, max] } : end;
+}
+function createComeback(settings, forget) {
+  const { clock, baseMs, maxMs, maxAttempts, random, recorder } = settings;
+  let invalidSeqs = [];
+  const comeback = {
+    failures: 0,
+    notBefore: 0,
+    reset() {
+      comeback.failures = comeback.notBefore = 0;
+    },
+    refusal({ code, reconnect = !isTerminal(code) }, reason) {
+      if (!reconnect) return reason;
+      return comeback.failures < maxAttempts ? "" : `gave up after ${comeback.failures} attempts: ${reason}`;
+    },
+    delay({ code, window }) {
+      const now = clock.now();
+      if (window) {
+        const [min, max] = window;
+        comeback.notBefore = now + min;
+        return min + random() * (max - min);
+      }
+      let ceiling = backoffCeiling(comeback.failures, baseMs, maxMs);
+      if (code === INVALID_SEQ) {
+        invalidSeqs = [...invalidSeqs.filter((at) => now - at < INVALID_SEQ_MS), now];
+        if (invalidSeqs.length === 2) forget();
+        if (invalidSeqs.length <= 2) ceiling = baseMs;
+      }
+      if (ceiling >= maxMs) recorder.count("reconnect_backoff_capped_total");
+      return ceiling * random();
     }
-    let ceiling = backoffCeiling(this.failures, baseMs, maxMs);
-    if (code === INVALID_SEQ) {
-      this.#invalidSeqs = [...this.#invalidSeqs.filter((at) => now - at < INVALID_SEQ_MS), now];
-      const { length } = this.#invalidSeqs;
-      if (length === 2) this.#forget();
-      if (length <= 2) ceiling = baseMs;
-    }
-    if (ceiling >= maxMs) recorder.count("reconnect_backoff_capped_total");
-    return ceiling * random();
-  }
-};
+  };
+  return comeback;
+}
 
 // src/handshake.ts
 var IN_VAIN = 3;
@@ -370,21 +430,22 @@ var NO_SUBPROTOCOL = [
 ];
 var NO_WELCOME = ["a proxy that swallows frames", "a database that the server can't reach", ...NO_SUBPROTOCOL];
 var NO_OPEN = ["no server at this URL", "an Origin that is not in ALLOWED_ORIGINS", ...NO_SUBPROTOCOL];
-var Handshakes = class {
-  #opened = 0;
-  #unopened = 0;
-  welcomed() {
-    this.#opened = 0;
-    this.#unopened = -Infinity;
-  }
-  /** An attempt failed. @returns the likely causes, when it is time to tell them */
-  failed(end, opened) {
-    if (end.reconnect !== void 0) return;
-    if (end.stranger) return NO_SUBPROTOCOL;
-    if (opened) return ++this.#opened % IN_VAIN ? void 0 : NO_WELCOME;
-    return ++this.#unopened === IN_VAIN ? NO_OPEN : void 0;
-  }
-};
+function createHandshakes() {
+  let openedInVain = 0;
+  let unopened = 0;
+  return {
+    welcomed() {
+      openedInVain = 0;
+      unopened = -Infinity;
+    },
+    failed({ reconnect, stranger }, opened) {
+      if (reconnect !== void 0) return;
+      if (stranger) return NO_SUBPROTOCOL;
+      if (opened) return ++openedInVain % IN_VAIN ? void 0 : NO_WELCOME;
+      return ++unopened === IN_VAIN ? NO_OPEN : void 0;
+    }
+  };
+}
 
 // src/liveness.ts
 var DEAD_MS = 25e3;
@@ -437,21 +498,6 @@ function watchLiveness(clock, signal, heartbeatMs, events) {
   };
 }
 
-// src/recorder.ts
-function safeRecorder(recorder) {
-  const guard = (kind) => (name, value, labels) => {
-    try {
-      recorder?.[kind](name, value, labels);
-    } catch {
-    }
-  };
-  return { count: guard("count"), observe: guard("observe"), gauge: guard("gauge") };
-}
-function environment(userAgent = globalThis.navigator?.userAgent ?? "") {
-  const [family] = /chrom|firefox|safari/.exec(userAgent.toLowerCase()) ?? ["other"];
-  return family === "chrom" ? "chromium" : family;
-}
-
 // src/state-machine.ts
 var TRANSITIONS = {
   DISCONNECTED: ["RECONNECTING"],
@@ -502,8 +548,8 @@ var RESTARTS = ["online", "connection", "resume", "clock"];
 function createConnection(settings, open, events) {
   const { clock, recorder, changed } = settings;
   const machine = new StateMachine(recorder, events.stateChange);
-  const comeback = new Comeback(settings, events.forget);
-  const handshakes = new Handshakes();
+  const comeback = createComeback(settings, events.forget);
+  const handshakes = createHandshakes();
   let attempt = null;
   let attempts = 0;
   let liveness = null;
@@ -522,36 +568,16 @@ function createConnection(settings, open, events) {
     letGo(1e3, "a new attempt");
     retryAt = null;
     attempts++;
-    const mine = { startedAt: clock.now(), scope: new AbortController(), transport: null, opened: false };
-    attempt = mine;
+    attempt = createAttempt(settings);
     changed();
-    const end = (ending) => {
-      if (attempt === mine) ended(ending);
-    };
-    after(clock, settings.connectTimeoutMs, mine.scope.signal, () => end({ code: 1006, reason: "connect timeout" }));
-    try {
-      mine.transport = open({
-        opened() {
-          if (attempt !== mine) return;
-          mine.opened = true;
-          mine.transport?.send(events.hello(attempts));
-        },
-        received(data) {
-          if (attempt === mine) received(data);
-        },
-        ended: end
-      });
-    } catch (error) {
-      settings.error(error);
-      end({ code: 1006, reason: String(error) });
-    }
+    attempt?.start(open, { hello: () => events.hello(attempts), received, ended });
   }
   function received(data) {
     heardAt = clock.wall();
     liveness?.heard();
     try {
       const frame = readFrame(data);
-      if (frame.type === "BYE") bye(frame);
+      if (frame.type === "BYE") ended(endOf(frame));
       else if (frame.type === "WELCOME") welcome(frame);
       else if (is("CONNECTED") || frame.type === "ERROR") events.frame(frame, String(data).length);
     } catch (error) {
@@ -562,8 +588,7 @@ function createConnection(settings, open, events) {
     if (!is("RECONNECTING")) return;
     session = frame.session;
     const mine = attempt;
-    measure("connected");
-    mine?.scope.abort();
+    mine?.settle("connected");
     handshakes.welcomed();
     stable = false;
     machine.transition("CONNECTED", "welcome");
@@ -581,11 +606,6 @@ function createConnection(settings, open, events) {
     });
     events.welcome(frame);
   }
-  function bye({ code, reason, reconnect: reconnect2, retry_after_ms: window }) {
-    const [min, max] = Array.isArray(window) ? window : [0, 0];
-    const end = { code, reason: String(reason), reconnect: reconnect2 };
-    ended(max > 0 && min >= 0 && max >= min ? { ...end, window: [min, max] } : end);
-  }
   function ended(end) {
     const reason = `${end.code} ${end.reason}`.trim();
     if (is("CONNECTED")) {
@@ -594,7 +614,7 @@ function createConnection(settings, open, events) {
       reconnect(reason, () => comeBack(end, reason));
     } else if (is("RECONNECTING")) {
       const opened = attempt?.opened ?? false;
-      measure(end.reason === "connect timeout" ? "timeout" : "failed");
+      attempt?.settle(end.reason === "connect timeout" ? "timeout" : "failed");
       letGo(1e3, "");
       comeback.failures++;
       const causes = handshakes.failed(end, opened);
@@ -630,13 +650,7 @@ function createConnection(settings, open, events) {
   function letGo(code, reason) {
     const old = attempt;
     attempt = null;
-    old?.scope.abort();
-    old?.transport?.close(code, reason);
-  }
-  function measure(outcome) {
-    if (!attempt) return;
-    const seconds = (clock.now() - attempt.startedAt) / 1e3;
-    recorder.observe("reconnect_attempt_duration_seconds", seconds, { outcome, environment: environment() });
+    old?.letGo(code, reason);
   }
   function wakeUp() {
     wokeAt = clock.now();
@@ -654,8 +668,8 @@ function createConnection(settings, open, events) {
       wokeAt = now;
       liveness?.probe();
     } else if (attempt) {
-      if (RESTARTS.includes(cause) && now - attempt.startedAt >= WAKE_EVERY_MS) {
-        measure("aborted");
+      if (RESTARTS.includes(cause) && attempt.age() >= WAKE_EVERY_MS) {
+        attempt.settle("aborted");
         wakeUp();
       }
     } else if (retryAt !== null) {
@@ -684,7 +698,7 @@ function createConnection(settings, open, events) {
       return liveness?.overdue ?? false;
     },
     start: () => reconnect("connect", tryNow),
-    send: (text2) => is("CONNECTED") && (attempt?.transport?.send(text2) ?? false),
+    send: (text2) => is("CONNECTED") && (attempt?.send(text2) ?? false),
     expectAnswer: () => liveness?.look(),
     close(code, reason) {
       if (closed) return;
@@ -807,16 +821,19 @@ function tokenBucket(rate, burst, start) {
 
 // src/deferred.ts
 function deferred() {
-  let [resolve, reject] = [() => {
-  }, () => {
-  }];
-  const promise = new Promise((...ends) => [resolve, reject] = ends);
+  let resolve;
+  let reject;
+  const promise = new Promise((yes, no) => {
+    resolve = yes;
+    reject = no;
+  });
   promise.catch(() => {
   });
   return { promise, resolve, reject };
 }
 
 // src/lane.ts
+var MAX_RETRY_MS = 5e3;
 function view({ id, stream, value: payload, n, createdAt, failures }) {
   return Object.freeze({ id, stream, payload, state: n === null ? "queued" : "sent", createdAt, failures });
 }
@@ -831,6 +848,11 @@ var Lane = class {
   retries = 0;
   /** A number is being persisted. */
   saving = false;
+  /** A retryable refusal: nothing is sent again before `wait` and some jitter, which grows, have passed. */
+  putOff(now, wait, random) {
+    const jitter = random() * Math.max(wait / 2, Math.min(50 * 2 ** Math.min(this.retries++, 10), MAX_RETRY_MS));
+    this.resumeAt = Math.max(this.resumeAt, now + wait + jitter);
+  }
   /** The highest `n` such that every one up to it needs no answer any more. */
   get settled() {
     for (const { n } of this.items) if (n !== null) return n - 1;
@@ -976,7 +998,6 @@ function createQueue(settings) {
 
 // src/outbox.ts
 var MAX_FAILURES = 5;
-var MAX_RETRY_MS = 5e3;
 function createOutbox(settings, events) {
   const { clock, random, recorder, lamport, store } = settings;
   const producer = uuid4();
@@ -1045,15 +1066,12 @@ function createOutbox(settings, events) {
     });
   }
   function retryLater(item, { reason, retry_after_ms }) {
-    const { lane } = item;
     item.sentAt = Infinity;
-    for (const older of lane.items) {
+    for (const older of item.lane.items) {
       if (reason !== "ORDER" || older === item) break;
       older.sentAt = Infinity;
     }
-    const wait = positive(retry_after_ms, 0);
-    const jitter = random() * Math.max(wait / 2, Math.min(50 * 2 ** Math.min(lane.retries++, 10), MAX_RETRY_MS));
-    lane.resumeAt = Math.max(lane.resumeAt, clock.now() + wait + jitter);
+    item.lane.putOff(clock.now(), positive(retry_after_ms, 0), random);
   }
   function withdraw(item, cause) {
     if (item.n !== null) return item.reject(new OutcomeUnknown("aborted after it was sent", { cause }));
@@ -1155,35 +1173,6 @@ function createOutbox(settings, events) {
   };
 }
 
-// src/receipts.ts
-var MAX_A_STREAM = 1e3;
-var Receipts = class {
-  /** Of each stream: the message and the epoch that an ack named with a seq. */
-  #streams = /* @__PURE__ */ new Map();
-  keep({ id, stream, seq }, epoch) {
-    const kept = this.#streams.get(stream) ?? /* @__PURE__ */ new Map();
-    this.#streams.set(stream, kept.set(seq, { id, epoch }));
-    if (kept.size > MAX_A_STREAM) kept.delete(kept.keys().next().value);
-  }
-  /** The position moves over these entries. @returns the messages that are not among them, and should be */
-  passed(stream, epoch, entries2) {
-    const kept = this.#streams.get(stream);
-    return entries2.flatMap(({ seq, key }) => {
-      const receipt = kept?.get(seq);
-      kept?.delete(seq);
-      return receipt?.epoch === epoch && receipt.id !== key ? [{ id: receipt.id, stream, seq }] : [];
-    });
-  }
-  /** A snapshot leads to `seq`: what lies below can no longer be compared. */
-  jumped(stream, seq) {
-    const kept = this.#streams.get(stream);
-    for (const at of kept?.keys() ?? []) if (at <= seq) kept?.delete(at);
-  }
-  forget(stream) {
-    this.#streams.delete(stream);
-  }
-};
-
 // src/cursor.ts
 var Cursor = class {
   position = null;
@@ -1242,11 +1231,35 @@ var Cursor = class {
   }
 };
 
+// src/receipts.ts
+var MAX_RECEIPTS = 1e3;
+var Receipts = class {
+  /** The message and the epoch that an ack named with a seq. */
+  #kept = /* @__PURE__ */ new Map();
+  keep(seq, id, epoch) {
+    const kept = this.#kept.set(seq, { id, epoch });
+    if (kept.size > MAX_RECEIPTS) kept.delete(kept.keys().next().value);
+  }
+  /** The position moves over these entries. @returns the messages that are not among them, and should be */
+  passed(stream, epoch, entries2) {
+    return entries2.flatMap(({ seq, key }) => {
+      const receipt = this.#kept.get(seq);
+      this.#kept.delete(seq);
+      return receipt?.epoch === epoch && receipt.id !== key ? [{ id: receipt.id, stream, seq }] : [];
+    });
+  }
+  /** A snapshot leads to `seq`: what lies below can no longer be compared. */
+  jumped(seq) {
+    for (const at of this.#kept.keys()) if (at <= seq) this.#kept.delete(at);
+  }
+};
+
 // src/stream.ts
 var MEND_AGAIN_MS = 3e4;
 var Stream = class {
   name;
   cursor = new Cursor();
+  receipts = new Receipts();
   subscribers = /* @__PURE__ */ new Set();
   /** The server serves it on this socket, or was asked to. */
   joined = false;
@@ -1340,7 +1353,7 @@ var Stream = class {
 
 // src/roster.ts
 var SYNC_WAIT_MS = 1e4;
-function createRoster({ clock, changed }, receipts, transmit) {
+function createRoster({ clock, changed }, transmit) {
   const streams = /* @__PURE__ */ new Map();
   let greeted = [];
   let link = null;
@@ -1354,7 +1367,6 @@ function createRoster({ clock, changed }, receipts, transmit) {
   }
   function drop(stream) {
     streams.delete(stream.name);
-    receipts.forget(stream.name);
     changed();
   }
   function send(frame) {
@@ -1653,9 +1665,7 @@ function createClient(address, options = {}) {
   const { on, emit, clear } = createEmitter((cause) => (globalThis.reportError ?? console.error)(cause));
   const life = new AbortController();
   const { signal } = life;
-  const detachers = /* @__PURE__ */ new Set();
   const lamport = new LamportClock();
-  const receipts = new Receipts();
   let identity;
   const error = (cause) => {
     if (!emit("error", cause)) console.error(cause);
@@ -1663,7 +1673,7 @@ function createClient(address, options = {}) {
   const recorder = safeRecorder(options.recorder);
   const changed = () => view2.touch();
   const settings = { ...chosen, store: options.store, clientId, lamport, recorder, emit, error, changed };
-  const roster = createRoster(settings, receipts, (frame) => connection.send(JSON.stringify(frame)));
+  const roster = createRoster(settings, (frame) => connection.send(JSON.stringify(frame)));
   const outbox = createOutbox(settings, {
     transmit(text2) {
       const taken = connection.send(text2);
@@ -1673,11 +1683,11 @@ function createClient(address, options = {}) {
     waitFor: roster.waitFor,
     acked(stream, { id, epoch, seq }) {
       const tracked = roster.streams.get(stream);
-      if (tracked && seq !== null && seq > tracked.seq) receipts.keep({ id, stream, seq }, epoch);
+      if (tracked && seq !== null && seq > tracked.seq) tracked.receipts.keep(seq, id, epoch);
     }
   });
   const takers = {
-    ...createApplying(settings, roster, receipts),
+    ...createApplying(settings, roster),
     ACK: outbox.ack,
     REJECT: outbox.reject
   };
@@ -1740,7 +1750,6 @@ function createClient(address, options = {}) {
     outbox.abandon("the client was closed");
     view2.refresh();
     clear();
-    for (const detach of detachers) detach();
   }
   if (networkAware) {
     watchNetwork(networkAware === true ? browserSources() : networkAware, settings.clock, signal, connection);
@@ -1776,11 +1785,11 @@ function createClient(address, options = {}) {
       const { stream, subscriber } = roster.add(name, subscribing);
       const end = () => {
         detach();
-        detachers.delete(detach);
+        stay();
         roster.remove(stream, subscriber);
       };
       const detach = onAbort(subscribing.signal, end);
-      detachers.add(detach);
+      const stay = onAbort(signal, detach);
       if (subscribing.signal?.aborted) end();
       return {
         stream: name,

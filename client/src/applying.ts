@@ -3,7 +3,6 @@ import { after } from "./clock.ts";
 import { Rejected } from "./errors.ts";
 import { positive, type Ping, type ServerError, type SyncDelta, type SyncSnapshot } from "./frames.ts";
 import { fromWire, toWire, type WirePosition } from "./position.ts";
-import type { Receipts } from "./receipts.ts";
 import type { Roster } from "./roster.ts";
 import type { Settings } from "./settings.ts";
 import type { Stream, SubscribeOptions } from "./stream.ts";
@@ -16,7 +15,7 @@ const DOUBT_AFTER = 3;
  *
  * @returns for each type of frame what takes it
  */
-export function createApplying(settings: Settings, roster: Roster, receipts: Receipts) {
+export function createApplying(settings: Settings, roster: Roster) {
   const { clock, random, recorder, lamport, baseMs, maxMs } = settings;
   const { streams } = roster;
 
@@ -36,7 +35,7 @@ export function createApplying(settings: Settings, roster: Roster, receipts: Rec
     if (stream.live) stream.prove(clock.wall());
     for (const entry of entries) lamport.observe(entry.clock);
     if (entries.length) {
-      for (const lost of receipts.passed(stream.name, epoch, entries)) {
+      for (const lost of stream.receipts.passed(stream.name, epoch, entries)) {
         recorder.count("reconnect_messages_lost_total");
         settings.emit("lost", lost);
       }
@@ -63,7 +62,7 @@ export function createApplying(settings: Settings, roster: Roster, receipts: Rec
     stream.prove(clock.wall());
     stream.wantsSnapshot = false;
     stream.brokenAt = null;
-    receipts.jumped(stream.name, seq);
+    stream.receipts.jumped(seq);
     call(stream, ({ onSnapshot }) => onSnapshot?.(outcome.state, { reason, exact, partial, seq }));
     acknowledge(stream);
   }

@@ -11,7 +11,6 @@ import type { Options } from "./options.ts";
 import { createOutbox } from "./outbox.ts";
 import type { Client, ClientEvents } from "./public.ts";
 import { secureRandom, uuid4 } from "./random.ts";
-import { Receipts } from "./receipts.ts";
 import { safeRecorder } from "./recorder.ts";
 import { createRoster } from "./roster.ts";
 import type { Settings } from "./settings.ts";
@@ -48,10 +47,7 @@ export function createClient(address: string | URL, options: Options = {}): Clie
   /** Aborted by `close`: whatever listens for the client's life ends with it. */
   const life = new AbortController();
   const { signal } = life;
-  /** Take subscriptions off signals that outlive the client. */
-  const detachers = new Set<() => void>();
   const lamport = new LamportClock();
-  const receipts = new Receipts();
   let identity: string | undefined;
 
   const error = (cause: unknown) => {
@@ -63,7 +59,7 @@ export function createClient(address: string | URL, options: Options = {}): Clie
 
   // -- the parts ---------------------------------------------------------------------------------
 
-  const roster = createRoster(settings, receipts, (frame) => connection.send(JSON.stringify(frame)));
+  const roster = createRoster(settings, (frame) => connection.send(JSON.stringify(frame)));
   const outbox = createOutbox(settings, {
     transmit(text) {
       const taken = connection.send(text);
@@ -73,11 +69,11 @@ export function createClient(address: string | URL, options: Options = {}): Clie
     waitFor: roster.waitFor,
     acked(stream, { id, epoch, seq }) {
       const tracked = roster.streams.get(stream);
-      if (tracked && seq !== null && seq > tracked.seq) receipts.keep({ id, stream, seq }, epoch);
+      if (tracked && seq !== null && seq > tracked.seq) tracked.receipts.keep(seq, id, epoch);
     },
   });
   const takers = {
-    ...createApplying(settings, roster, receipts),
+    ...createApplying(settings, roster),
     ACK: outbox.ack,
     REJECT: outbox.reject,
   } as Record<string, (frame: unknown, size: number) => void>;
@@ -144,7 +140,6 @@ export function createClient(address: string | URL, options: Options = {}): Clie
     outbox.abandon("the client was closed");
     view.refresh();
     clear();
-    for (const detach of detachers) detach();
   }
 
   if (networkAware) {
@@ -185,11 +180,12 @@ export function createClient(address: string | URL, options: Options = {}): Clie
       const { stream, subscriber } = roster.add(name, subscribing);
       const end = () => {
         detach();
-        detachers.delete(detach);
+        stay();
         roster.remove(stream, subscriber);
       };
       const detach = onAbort(subscribing.signal, end);
-      detachers.add(detach);
+      // A signal that outlives the client shall not hold it.
+      const stay = onAbort(signal, detach);
       if (subscribing.signal?.aborted) end();
       return {
         stream: name,

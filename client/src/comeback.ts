@@ -1,5 +1,5 @@
 import { backoffCeiling } from "./backoff.ts";
-import { isTerminal } from "./frames.ts";
+import { isTerminal, type Bye } from "./frames.ts";
 import type { Settings } from "./settings.ts";
 import type { Ending } from "./transport.ts";
 
@@ -15,49 +15,62 @@ export interface End extends Ending {
   readonly window?: readonly [number, number];
 }
 
+/** What BYE says of the end that follows it. */
+export function endOf({ code, reason, reconnect, retry_after_ms: window }: Bye): End {
+  // [0, 0] is what a server says that has no opinion: then the backoff decides.
+  const [min, max] = Array.isArray(window) ? window : [0, 0];
+  const end = { code, reason: String(reason), reconnect };
+  return max > 0 && min >= 0 && max >= min ? { ...end, window: [min, max] } : end;
+}
+
 /** Whether and when to try again after an end (protocol 7, design 11.2). */
-export class Comeback {
+export interface Comeback {
   /** Ends in a row without a stable connection between them. */
-  failures = 0;
+  failures: number;
   /** Monotonic time before which the server doesn't want us, whatever the network says. */
-  notBefore = 0;
-  #invalidSeqs: number[] = [];
-  readonly #settings: Settings;
-  readonly #forget: () => void;
-
-  constructor(settings: Settings, forget: () => void) {
-    this.#settings = settings;
-    this.#forget = forget;
-  }
-
+  notBefore: number;
   /** A connection held, or the user asks again: all begins anew. */
-  reset(): void {
-    this.failures = this.notBefore = 0;
-  }
-
+  reset(): void;
   /** Why not to come back; empty: come back. */
-  refusal({ code, reconnect = !isTerminal(code) }: End, reason: string): string {
-    if (!reconnect) return reason;
-    return this.failures < this.#settings.maxAttempts ? "" : `gave up after ${this.failures} attempts: ${reason}`;
-  }
-
+  refusal(end: End, reason: string): string;
   /** The wait in milliseconds. */
-  delay({ code, window }: End): number {
-    const { clock, baseMs, maxMs, random, recorder } = this.#settings;
-    const now = clock.now();
-    if (window) {
-      const [min, max] = window;
-      this.notBefore = now + min;
-      return min + random() * (max - min);
-    }
-    let ceiling = backoffCeiling(this.failures, baseMs, maxMs);
-    if (code === INVALID_SEQ) {
-      this.#invalidSeqs = [...this.#invalidSeqs.filter((at) => now - at < INVALID_SEQ_MS), now];
-      const { length } = this.#invalidSeqs;
-      if (length === 2) this.#forget();
-      if (length <= 2) ceiling = baseMs;
-    }
-    if (ceiling >= maxMs) recorder.count("reconnect_backoff_capped_total");
-    return ceiling * random();
-  }
+  delay(end: End): number;
+}
+
+/** @param forget every position (protocol 5.8) */
+export function createComeback(settings: Settings, forget: () => void): Comeback {
+  const { clock, baseMs, maxMs, maxAttempts, random, recorder } = settings;
+  let invalidSeqs: number[] = [];
+
+  const comeback: Comeback = {
+    failures: 0,
+    notBefore: 0,
+
+    reset() {
+      comeback.failures = comeback.notBefore = 0;
+    },
+
+    refusal({ code, reconnect = !isTerminal(code) }, reason) {
+      if (!reconnect) return reason;
+      return comeback.failures < maxAttempts ? "" : `gave up after ${comeback.failures} attempts: ${reason}`;
+    },
+
+    delay({ code, window }) {
+      const now = clock.now();
+      if (window) {
+        const [min, max] = window;
+        comeback.notBefore = now + min;
+        return min + random() * (max - min);
+      }
+      let ceiling = backoffCeiling(comeback.failures, baseMs, maxMs);
+      if (code === INVALID_SEQ) {
+        invalidSeqs = [...invalidSeqs.filter((at) => now - at < INVALID_SEQ_MS), now];
+        if (invalidSeqs.length === 2) forget();
+        if (invalidSeqs.length <= 2) ceiling = baseMs;
+      }
+      if (ceiling >= maxMs) recorder.count("reconnect_backoff_capped_total");
+      return ceiling * random();
+    },
+  };
+  return comeback;
 }

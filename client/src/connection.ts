@@ -1,80 +1,25 @@
+import { createAttempt, type Attempt } from "./attempt.ts";
 import { after } from "./clock.ts";
-import { Comeback, type End } from "./comeback.ts";
-import { readFrame, type Bye, type ServerFrame, type UnknownFrame, type Welcome } from "./frames.ts";
-import { Handshakes } from "./handshake.ts";
+import { createComeback, endOf, type End } from "./comeback.ts";
+import { readFrame, type ServerFrame, type Welcome } from "./frames.ts";
+import { createHandshakes } from "./handshake.ts";
+import type { Connection, ConnectionEvents } from "./link.ts";
 import { watchLiveness, type Liveness } from "./liveness.ts";
 import type { WakeCause } from "./network.ts";
-import { environment } from "./recorder.ts";
 import type { Settings } from "./settings.ts";
-import { StateMachine, type State, type StateChange } from "./state-machine.ts";
-import type { Ending, OpenTransport, Transport } from "./transport.ts";
+import { StateMachine, type State } from "./state-machine.ts";
+import type { OpenTransport } from "./transport.ts";
 
 /** At most one attempt or probe a second, however many network events come (design 11.3). */
 const WAKE_EVERY_MS = 1_000;
 /** Causes after which a socket that is still opening is better opened anew: its packets went the old way. */
 const RESTARTS: readonly WakeCause[] = ["online", "connection", "resume", "clock"];
 
-/** What the layers above hear and are asked. None of these may throw. */
-export interface ConnectionEvents {
-  /** The HELLO of attempt number `attempt`, encoded. */
-  hello(attempt: number): string;
-  welcome(frame: Welcome): void;
-  /** A frame that is neither WELCOME nor BYE; `size` in characters. */
-  frame(frame: ServerFrame | UnknownFrame, size: number): void;
-  /** The link that WELCOME opened is gone. */
-  down(): void;
-  /** Forget every position (protocol 5.8). */
-  forget(): void;
-  /** The heartbeat is overdue, or came after all. */
-  overdue(): void;
-  stateChange(change: StateChange): void;
-  /** Monotonic time at which the oldest message without an answer went out; Infinity: there is none. */
-  unansweredSince(): number;
-  /** Send something that is answered at once. */
-  probe(): void;
-}
-
-/** One link to the server: attempts, waits between them, liveness, and when to give up (design 11.1-11.3). */
-export interface Connection {
-  readonly state: State;
-  /** Which attempt of this outage is made or waited for; 0 while connected. */
-  readonly attempt: number;
-  /** Wall time of the next attempt, while waiting for it. */
-  readonly retryAt: number | null;
-  /** Wall time of the last frame that was heard. */
-  readonly heardAt: number;
-  /** The server's name for this client, once WELCOME came. */
-  readonly session: string | null;
-  /** The link stands, and the server's heartbeat is late. */
-  readonly overdue: boolean;
-  start(): void;
-  /** @returns whether the link took the frame */
-  send(text: string): boolean;
-  /** What was sent wants an answer. */
-  expectAnswer(): void;
-  /** For good. */
-  close(code: number, reason: string): void;
-  /** The page sleeps: the server shall not count a dead socket, we come back on `wake`. */
-  suspend(cause: string): void;
-  /** The user asks again: out of FAILED, or out of a wait. */
-  retry(): void;
-  /** The network or the page came to life (design 11.3). */
-  wake(cause: WakeCause): void;
-}
-
-interface Attempt {
-  readonly startedAt: number;
-  /** Aborted when WELCOME came or the attempt was given up. */
-  readonly scope: AbortController;
-  transport: Transport | null;
-  opened: boolean;
-}
-
 export function createConnection(settings: Settings, open: OpenTransport, events: ConnectionEvents): Connection {
   const { clock, recorder, changed } = settings;
   const machine = new StateMachine(recorder, events.stateChange);
-  const comeback = new Comeback(settings, events.forget);
-  const handshakes = new Handshakes();
+  const comeback = createComeback(settings, events.forget);
+  const handshakes = createHandshakes();
   let attempt: Attempt | null = null;
   let attempts = 0;
   let liveness: Liveness | null = null;
@@ -97,31 +42,9 @@ export function createConnection(settings: Settings, open: OpenTransport, events
     letGo(1000, "a new attempt");
     retryAt = null;
     attempts++;
-    const mine: Attempt = { startedAt: clock.now(), scope: new AbortController(), transport: null, opened: false };
-    attempt = mine;
+    attempt = createAttempt(settings);
     changed();
-    // A late callback belongs to an older attempt, and is known by that.
-    const end = (ending: Ending) => {
-      if (attempt === mine) ended(ending);
-    };
-    after(clock, settings.connectTimeoutMs, mine.scope.signal, () => end({ code: 1006, reason: "connect timeout" }));
-    try {
-      mine.transport = open({
-        opened() {
-          if (attempt !== mine) return;
-          mine.opened = true;
-          mine.transport?.send(events.hello(attempts));
-        },
-        received(data) {
-          if (attempt === mine) received(data);
-        },
-        ended: end,
-      });
-    } catch (error) {
-      // Mixed content, a blocked port, a content security policy: thrown, not evented.
-      settings.error(error);
-      end({ code: 1006, reason: String(error) });
-    }
+    attempt?.start(open, { hello: () => events.hello(attempts), received, ended });
   }
 
   function received(data: unknown): void {
@@ -129,7 +52,8 @@ export function createConnection(settings: Settings, open: OpenTransport, events
     liveness?.heard();
     try {
       const frame = readFrame(data) as ServerFrame;
-      if (frame.type === "BYE") bye(frame);
+      // Acted upon at once: a close that follows may come late, or with another code.
+      if (frame.type === "BYE") ended(endOf(frame));
       else if (frame.type === "WELCOME") welcome(frame);
       else if (is("CONNECTED") || frame.type === "ERROR") events.frame(frame, String(data).length);
     } catch (error) {
@@ -141,8 +65,7 @@ export function createConnection(settings: Settings, open: OpenTransport, events
     if (!is("RECONNECTING")) return;
     session = frame.session;
     const mine = attempt;
-    measure("connected");
-    mine?.scope.abort();
+    mine?.settle("connected");
     handshakes.welcomed();
     stable = false;
     machine.transition("CONNECTED", "welcome");
@@ -161,14 +84,6 @@ export function createConnection(settings: Settings, open: OpenTransport, events
     events.welcome(frame);
   }
 
-  /** Acted upon at once: a close that follows may come late, or with another code. */
-  function bye({ code, reason, reconnect, retry_after_ms: window }: Bye): void {
-    // [0, 0] is what a server says that has no opinion: then the backoff decides.
-    const [min, max] = Array.isArray(window) ? window : [0, 0];
-    const end = { code, reason: String(reason), reconnect };
-    ended(max > 0 && min >= 0 && max >= min ? { ...end, window: [min, max] } : end);
-  }
-
   // -- endings -----------------------------------------------------------------------------------
 
   function ended(end: End): void {
@@ -179,7 +94,7 @@ export function createConnection(settings: Settings, open: OpenTransport, events
       reconnect(reason, () => comeBack(end, reason));
     } else if (is("RECONNECTING")) {
       const opened = attempt?.opened ?? false;
-      measure(end.reason === "connect timeout" ? "timeout" : "failed");
+      attempt?.settle(end.reason === "connect timeout" ? "timeout" : "failed");
       letGo(1000, "");
       comeback.failures++;
       const causes = handshakes.failed(end, opened);
@@ -223,14 +138,7 @@ export function createConnection(settings: Settings, open: OpenTransport, events
   function letGo(code: number, reason: string): void {
     const old = attempt;
     attempt = null;
-    old?.scope.abort();
-    old?.transport?.close(code, reason);
-  }
-
-  function measure(outcome: string): void {
-    if (!attempt) return;
-    const seconds = (clock.now() - attempt.startedAt) / 1000;
-    recorder.observe("reconnect_attempt_duration_seconds", seconds, { outcome, environment: environment() });
+    old?.letGo(code, reason);
   }
 
   // -- wishes ------------------------------------------------------------------------------------
@@ -252,8 +160,8 @@ export function createConnection(settings: Settings, open: OpenTransport, events
       wokeAt = now;
       liveness?.probe();
     } else if (attempt) {
-      if (RESTARTS.includes(cause) && now - attempt.startedAt >= WAKE_EVERY_MS) {
-        measure("aborted");
+      if (RESTARTS.includes(cause) && attempt.age() >= WAKE_EVERY_MS) {
+        attempt.settle("aborted");
         wakeUp();
       }
     } else if (retryAt !== null) {
@@ -283,7 +191,7 @@ export function createConnection(settings: Settings, open: OpenTransport, events
       return liveness?.overdue ?? false;
     },
     start: () => reconnect("connect", tryNow),
-    send: (text) => is("CONNECTED") && (attempt?.transport?.send(text) ?? false),
+    send: (text) => is("CONNECTED") && (attempt?.send(text) ?? false),
     expectAnswer: () => liveness?.look(),
     close(code, reason) {
       if (closed) return;

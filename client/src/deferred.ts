@@ -6,8 +6,12 @@ export interface Deferred<T> {
 }
 
 export function deferred<T>(): Deferred<T> {
-  let [resolve, reject]: [(value: T) => void, (error: unknown) => void] = [() => {}, () => {}];
-  const promise = new Promise<T>((...ends) => ([resolve, reject] = ends));
+  let resolve!: (value: T) => void;
+  let reject!: (error: unknown) => void;
+  const promise = new Promise<T>((yes, no) => {
+    resolve = yes;
+    reject = no;
+  });
   promise.catch(() => {});
   return { promise, resolve, reject };
 }

@@ -13,21 +13,27 @@ const NO_WELCOME = ["a proxy that swallows frames", "a database that the server 
 const NO_OPEN = ["no server at this URL", "an Origin that is not in ALLOWED_ORIGINS", ...NO_SUBPROTOCOL];
 
 /** Notices servers that are there and don't speak with us. */
-export class Handshakes {
-  #opened = 0;
-  #unopened = 0;
-
-  welcomed(): void {
-    this.#opened = 0;
-    // Once there was a WELCOME, attempts that don't open say nothing any more.
-    this.#unopened = -Infinity;
-  }
-
+export interface Handshakes {
+  welcomed(): void;
   /** An attempt failed. @returns the likely causes, when it is time to tell them */
-  failed(end: End, opened: boolean): readonly string[] | undefined {
-    if (end.reconnect !== undefined) return; // BYE: the server speaks, and said what it wants
-    if (end.stranger) return NO_SUBPROTOCOL;
-    if (opened) return ++this.#opened % IN_VAIN ? undefined : NO_WELCOME;
-    return ++this.#unopened === IN_VAIN ? NO_OPEN : undefined;
-  }
+  failed(end: End, opened: boolean): readonly string[] | undefined;
+}
+
+export function createHandshakes(): Handshakes {
+  let openedInVain = 0;
+  let unopened = 0;
+  return {
+    welcomed() {
+      openedInVain = 0;
+      // Once there was a WELCOME, attempts that don't open say nothing any more.
+      unopened = -Infinity;
+    },
+
+    failed({ reconnect, stranger }, opened) {
+      if (reconnect !== undefined) return; // BYE: the server speaks, and said what it wants
+      if (stranger) return NO_SUBPROTOCOL;
+      if (opened) return ++openedInVain % IN_VAIN ? undefined : NO_WELCOME;
+      return ++unopened === IN_VAIN ? NO_OPEN : undefined;
+    },
+  };
 }

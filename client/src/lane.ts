@@ -1,4 +1,7 @@
 import type { QueueEntry, Receipt } from "./item.ts";
+import type { Random } from "./random.ts";
+
+const MAX_RETRY_MS = 5_000;
 
 /** A message in the outbox. */
 export interface Item {
@@ -40,6 +43,12 @@ export class Lane {
   retries = 0;
   /** A number is being persisted. */
   saving = false;
+
+  /** A retryable refusal: nothing is sent again before `wait` and some jitter, which grows, have passed. */
+  putOff(now: number, wait: number, random: Random): void {
+    const jitter = random() * Math.max(wait / 2, Math.min(50 * 2 ** Math.min(this.retries++, 10), MAX_RETRY_MS));
+    this.resumeAt = Math.max(this.resumeAt, now + wait + jitter);
+  }
 
   /** The highest `n` such that every one up to it needs no answer any more. */
   get settled(): number {

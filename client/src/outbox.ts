@@ -49,7 +49,6 @@ export interface Outbox {
 
 /** A message whose handler raised so often is given up (protocol 6.4). */
 const MAX_FAILURES = 5;
-const MAX_RETRY_MS = 5_000;
 
 export function createOutbox(settings: OutboxSettings, events: OutboxEvents): Outbox {
   const { clock, random, recorder, lamport, store } = settings;
@@ -132,16 +131,13 @@ export function createOutbox(settings: OutboxSettings, events: OutboxEvents): Ou
   // -- answers -----------------------------------------------------------------------------------
 
   function retryLater(item: Item, { reason, retry_after_ms }: Reject): void {
-    const { lane } = item;
     item.sentAt = Infinity;
-    for (const older of lane.items) {
+    for (const older of item.lane.items) {
       // An earlier one is missing there: go again from the oldest without an answer.
       if (reason !== "ORDER" || older === item) break;
       older.sentAt = Infinity;
     }
-    const wait = positive(retry_after_ms, 0);
-    const jitter = random() * Math.max(wait / 2, Math.min(50 * 2 ** Math.min(lane.retries++, 10), MAX_RETRY_MS));
-    lane.resumeAt = Math.max(lane.resumeAt, clock.now() + wait + jitter);
+    item.lane.putOff(clock.now(), positive(retry_after_ms, 0), random);
   }
 
   function withdraw(item: Item, cause: unknown): void {

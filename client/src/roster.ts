@@ -2,7 +2,6 @@ import { PayloadError } from "./errors.ts";
 import { limitsOf, type ClientFrame, type Limits, type Welcome } from "./frames.ts";
 import { checkStream, isStream } from "./payload.ts";
 import type { WirePosition } from "./position.ts";
-import type { Receipts } from "./receipts.ts";
 import type { Settings } from "./settings.ts";
 import { Stream, type SubscribeOptions, type Subscriber } from "./stream.ts";
 
@@ -42,11 +41,7 @@ export interface Roster {
 }
 
 /** @param transmit gives a frame to the link, if there is one */
-export function createRoster(
-  { clock, changed }: Settings,
-  receipts: Receipts,
-  transmit: (frame: ClientFrame) => void,
-): Roster {
+export function createRoster({ clock, changed }: Settings, transmit: (frame: ClientFrame) => void): Roster {
   const streams = new Map<string, Stream>();
   /** Those of HELLO, until WELCOME. */
   let greeted: Stream[] = [];
@@ -63,7 +58,6 @@ export function createRoster(
 
   function drop(stream: Stream): void {
     streams.delete(stream.name);
-    receipts.forget(stream.name);
     changed();
   }
 

@@ -1,6 +1,7 @@
 import { Cursor } from "./cursor.ts";
 import type { Entry, SnapshotReason } from "./frames.ts";
 import { toWire, type WirePosition } from "./position.ts";
+import { Receipts } from "./receipts.ts";
 import type { SyncState } from "./sync.ts";
 
 /** What a snapshot is, beside the state. */
@@ -46,6 +47,7 @@ const MEND_AGAIN_MS = 30_000;
 export class Stream {
   readonly name: string;
   readonly cursor = new Cursor();
+  readonly receipts = new Receipts();
   readonly subscribers = new Set<Subscriber>();
   /** The server serves it on this socket, or was asked to. */
   joined = false;

@@ -1,4 +1,4 @@
-import type { Connection } from "./connection.ts";
+import type { Connection } from "./link.ts";
 import type { Outbox } from "./outbox.ts";
 import type { Snapshot } from "./public.ts";
 import type { Roster } from "./roster.ts";

@@ -138,16 +138,16 @@ test.each([
   ["node", "other"],
 ])("environment of %s", (agent, expected) => expect(environment(agent)).toBe(expected));
 
-test("receipts: lost where another key stands, silent where a snapshot jumped over", () => {
+test("receipts: lost where another key stands, silent where a snapshot jumped over or another epoch begins", () => {
   const receipts = new Receipts();
   const entry = (seq: number, key: string | null) => ({ seq, key }) as never;
-  for (const seq of [1, 2, 3, 9]) receipts.keep({ id: `m${seq}`, stream: "s", seq }, "e");
-  expect([...receipts.passed("s", "e", [entry(1, "m1"), entry(2, null)])]).toEqual([{ id: "m2", stream: "s", seq: 2 }]);
-  receipts.jumped("s", 5);
-  expect([...receipts.passed("s", "e", [entry(3, null)])]).toEqual([]);
-  expect([...receipts.passed("other", "e", [entry(9, null)])]).toEqual([]);
-  receipts.forget("s");
-  expect([...receipts.passed("s", "e", [entry(9, null)])]).toEqual([]);
+  for (const seq of [1, 2, 3, 8, 9]) receipts.keep(seq, `m${seq}`, "e");
+  expect(receipts.passed("s", "e", [entry(1, "m1"), entry(2, null)])).toEqual([{ id: "m2", stream: "s", seq: 2 }]);
+  receipts.jumped(5);
+  expect(receipts.passed("s", "e", [entry(3, null)])).toEqual([]);
+  expect(receipts.passed("s", "other", [entry(8, null)])).toEqual([]);
+  expect(receipts.passed("s", "e", [entry(9, null)])).toEqual([{ id: "m9", stream: "s", seq: 9 }]);
+  expect(receipts.passed("s", "e", [entry(9, null)])).toEqual([]);
 });
 
 describe("sync", () => {
