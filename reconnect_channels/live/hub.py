@@ -16,9 +16,7 @@ from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from channels.layers import get_channel_layer
-
-from .. import announcement, snapshots, workers
+from .. import announcement, workers
 from ..conf import settings
 from ..log import all_logs, log_for
 from ..log.base import Mismatch, Run
@@ -29,14 +27,16 @@ from ..protocol.recovery import Head
 from ..protocol.window import PAGE_ENTRIES, Page, Slot, cut
 from ..publication import node_clock
 from ..snapshots import Snapshot
+from .builds import Builds
 from .feed import Feed, Tap
+from .heads import Heads
+from .wakeups import Wakeups
 
 logger = logging.getLogger(__name__)
 
 NODE = secrets.token_hex(6)
 AFTER_BURST = 0.25  # seconds; finds the lost tail of a burst
 REGROUP = 6 * 3600.0  # channels-redis forgets group members after a day
-GROUP_WAIT = 1.0
 JUMP = 2_000  # entries behind: begin the window anew instead of filling it
 
 _hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
@@ -65,13 +65,10 @@ class Hub:
         self.loop = loop
         self.feeds: dict[str, Feed] = {}
         self.holes = 0  # healed from the log
-        self._layer: Any = get_channel_layer(alias)
-        self._channel: str | None = None
-        self._opened = asyncio.Event()
-        self._wanted: dict[str, asyncio.Future[Head]] = {}
-        self._reading: asyncio.Task[None] | None = None
-        self._snapshots: dict[tuple[Any, ...], asyncio.Task[Snapshot]] = {}
-        self._building = asyncio.Semaphore(settings().SNAPSHOT_BUILDS)
+        self._alias = alias
+        self._wakeups: Wakeups
+        self._heads = Heads(self.spawn, self._position, self._observe)
+        self._builds = Builds(self.spawn)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._services: list[asyncio.Task[None]] = []
         self._suspects: set[str] = set()
@@ -117,7 +114,7 @@ class Hub:
         Only for who may read it. First the layer, then the log: nothing falls between.
         """
         if feed.grouped is None:
-            feed.grouped = self.spawn(self._group(feed.name))
+            feed.grouped = self.spawn(self._wakeups.group(feed.name))
         await asyncio.shield(feed.grouped)
         return await self.head(feed.name)
 
@@ -136,44 +133,25 @@ class Hub:
         if feed.filling is not None:
             feed.filling.cancel()
         self.forget_snapshot(feed)
-        self.spawn(self._ungroup(feed, self._channel))
+        self.spawn(self._ungroup(feed))
         if not self.feeds:
             self._stop()
 
-    async def _group(self, name: str) -> bool:
-        """Joins the stream's group. Resumes wait for it, but not long: head checks find what it brings."""
-        if self._layer is None:
-            return True
-        try:
-            async with asyncio.timeout(GROUP_WAIT):
-                await self._opened.wait()
-                await self._layer.group_add(announcement.group_name(name), self._channel)
-        except Exception:
-            logger.warning("The channel layer took no group member; head checks go on", exc_info=True)
-            return False
-        finally:
-            self.suspect(name)  # pubsub returns before Redis has subscribed
-        return True
-
-    async def _ungroup(self, feed: Feed, channel: str | None) -> None:
-        if feed.grouped is None:
-            return
-        with suppress(Exception):
-            await feed.grouped
-        if channel is not None and feed.name not in self.feeds:
-            with suppress(Exception):
-                await self._layer.group_discard(announcement.group_name(feed.name), channel)
+    async def _ungroup(self, feed: Feed) -> None:
+        if feed.grouped is not None:
+            await asyncio.wait([feed.grouped])
+            if feed.name not in self.feeds:
+                await self._wakeups.ungroup(feed.name)
 
     # -- services ----------------------------------------------------------------------------------
 
     def _start(self) -> None:
         announcement.listeners.add(self._listen)
-        self._services = [self.loop.create_task(self._receive()), self.loop.create_task(self._check())]
+        self._wakeups = Wakeups(self._alias, self._followed, self.receive, self.suspect)
+        self._services = [self.spawn(self._wakeups.run()), self.spawn(self._check())]
 
     def _stop(self) -> None:
         announcement.listeners.discard(self._listen)
-        self._channel = None  # receive() forgets it when it is cancelled
-        self._opened.clear()
         services, self._services = self._services, []
         for task in services:
             task.cancel()
@@ -191,43 +169,12 @@ class Hub:
         feeds = list(self.feeds.values())
         self.feeds.clear()
         for feed in feeds:
-            await self._ungroup(feed, self._channel)
-        services = self._services
+            await self._ungroup(feed)
         self._stop()
-        tasks = [*services, *self._tasks]
+        tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _receive(self) -> None:
-        """The layer's loop; an error renews the groups and compares every head, and drops no socket."""
-        delay = 0.0
-        while self._layer is not None:
-            try:
-                if self._channel is None or delay:
-                    await asyncio.sleep(delay)
-                    await self._regroup()
-                message = await self._layer.receive(self._channel)
-                delay = 0.0
-            except Exception:
-                logger.warning("The channel layer failed; the log goes on", exc_info=True)
-                delay = min(max(0.25, delay * 2), 5.0)
-                continue
-            if message.get("type") == announcement.MESSAGE_TYPE:
-                try:
-                    stream, entries = announcement.read_message(message)
-                    self.receive(stream, entries)
-                    self.suspect(stream)
-                except Exception:  # of another version, during a deploy: head checks find what it told
-                    logger.warning("An announcement couldn't be read", exc_info=True)
-
-    async def _regroup(self) -> None:
-        if self._channel is None:
-            self._channel = await self._layer.new_channel()
-            self._opened.set()
-        for name in self._followed():
-            await self._layer.group_add(announcement.group_name(name), self._channel)
-            self.suspect(name)
 
     def _followed(self) -> list[str]:
         return [feed.name for feed in self.feeds.values() if feed.grouped is not None]
@@ -241,18 +188,12 @@ class Hub:
             results = await asyncio.gather(*map(self.head, names), return_exceptions=True)
             if any(isinstance(result, Exception) for result in results):
                 logger.warning("Heads of %d streams couldn't be checked", len(names))
-            for feed in self.feeds.values():
-                if feed.grouped is not None and feed.grouped.done() and not feed.grouped.result():
-                    feed.grouped = self.spawn(self._group(feed.name))
-            if (
-                self.loop.time() - regrouped > REGROUP
-                and self._layer is not None
-                and self._channel is not None
-            ):
+            aged = self.loop.time() - regrouped > REGROUP
+            if aged:
                 regrouped = self.loop.time()
-                for name in self._followed():
-                    with suppress(Exception):
-                        await self._layer.group_add(announcement.group_name(name), self._channel)
+            for feed in self.feeds.values():
+                if feed.grouped is not None and feed.grouped.done() and (aged or not feed.grouped.result()):
+                    feed.grouped = self.spawn(self._wakeups.group(feed.name))
 
     def suspect(self, name: str) -> None:
         """Has a stream's head compared soon; many suspicions are one read."""
@@ -265,7 +206,7 @@ class Hub:
         names, self._suspects = self._suspects, set()
         for name in names:
             if name in self.feeds:
-                self._next_head(name)
+                self._heads.request(name)
 
     # -- write: announcements ----------------------------------------------------------------------
 
@@ -340,54 +281,19 @@ class Hub:
         Callers that come while a read runs wait for the next one. The hub compares its own position
         with what was read, and heals itself, before the answer comes.
         """
-        return await asyncio.shield(self._next_head(name))  # one caller's end is not the others'
+        return await self._heads.read(name)
 
-    def _next_head(self, name: str) -> asyncio.Future[Head]:
-        future = self._wanted.get(name)
-        if future is None:
-            future = self._wanted[name] = self.loop.create_future()
-            if self._reading is None:
-                self._reading = self.spawn(self._read_heads())
-        return future
+    def _position(self, name: str) -> Position | None:
+        feed = self.feeds.get(name)
+        return feed.position if feed is not None and feed.window is not None else None
 
-    async def _read_heads(self) -> None:
-        try:
-            while self._wanted:
-                wanted, self._wanted = self._wanted, {}
-                await self._read_some(wanted)
-        finally:
-            self._reading = None
-
-    async def _read_some(self, wanted: dict[str, asyncio.Future[Head]]) -> None:
-        by_log: dict[Any, list[str]] = {}
-        for name in wanted:
-            by_log.setdefault(log_for(name), []).append(name)
-        for log, names in by_log.items():
-            started = self.loop.time()
-            feeds = [feed for n in names if (feed := self.feeds.get(n)) is not None]
-            before = {feed.name: feed.position for feed in feeds if feed.window is not None}
-            try:
-                heads: dict[str, Head] = await workers.read(log.heads, names)
-            except Exception as error:
-                for name in names:
-                    _answer(wanted[name], error)
-                continue
-            for name in names:
-                self.spawn(self._observe(name, heads[name], before.get(name), started, wanted[name]))
-
-    async def _observe(
-        self, name: str, head: Head, before: Position | None, started: float, answer: asyncio.Future[Head]
-    ) -> None:
+    async def _observe(self, name: str, head: Head, before: Position | None, started: float) -> Head:
         node_clock.observe(head.clock)
         feed = self.feeds.get(name)
-        try:
-            if feed is not None:
-                head = await self._compare(feed, head, before)
-                feed.verified_at = max(feed.verified_at, started)
-        except Exception as error:
-            _answer(answer, error)
-        else:
-            _answer(answer, head)
+        if feed is not None:
+            head = await self._compare(feed, head, before)
+            feed.verified_at = max(feed.verified_at, started)
+        return head
 
     async def _compare(self, feed: Feed, head: Head, before: Position | None) -> Head:
         if feed.window is None:
@@ -457,39 +363,8 @@ class Hub:
 
         A cached one serves while its delta is short and its position is still in the log.
         """
-        key = (consumer_class, getattr(consumer_class, "snapshot_version", 1), feed.name)
-        task = self._snapshots.get(key)
-        if task is not None and task.done() and not self._fresh(task, head):
-            task = None
-        if task is None:
-            task = self._snapshots[key] = self.spawn(self._build(consumer_class, feed.name))
-        return await asyncio.shield(task)
+        return await self._builds.get(consumer_class, feed.name, head)
 
     def forget_snapshot(self, feed: Feed) -> None:
         """A snapshot's position turned out not to be in the log: build the next one anew."""
-        for key in [key for key in self._snapshots if key[2] == feed.name and self._snapshots[key].done()]:
-            del self._snapshots[key]
-
-    @staticmethod
-    def _fresh(task: asyncio.Task[Snapshot], head: Head) -> bool:
-        if task.cancelled() or task.exception() is not None:
-            return False
-        position = task.result().position
-        behind = head.seq - position.seq
-        if position.epoch != head.epoch or behind < 0 or position.seq < head.floor - 1:
-            return False
-        return behind <= settings().SNAPSHOT_REUSE and (behind > 0 or position.checksum == head.checksum)
-
-    async def _build(self, consumer_class: Any, stream: str) -> Snapshot:
-        async with self._building:
-            return await snapshots.atake(consumer_class, stream)
-
-
-def _answer(future: asyncio.Future[Head], result: Head | Exception) -> None:
-    if future.done():
-        return
-    if isinstance(result, Exception):
-        future.set_exception(result)
-        future.exception()  # whoever still waits raises it; nobody waiting is no error
-    else:
-        future.set_result(result)
+        self._builds.forget(feed.name)

@@ -1,0 +1,84 @@
+"""Heads of streams, read in natural batches: while one read runs, the next one's names pile up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from .. import workers
+from ..log import log_for
+from ..log.base import SequenceLog
+from ..protocol.position import Position
+from ..protocol.recovery import Head
+
+Spawn = Callable[[Awaitable[Any]], asyncio.Task[Any]]
+Observe = Callable[[str, Head, Position | None, float], Coroutine[Any, Any, Head]]
+
+
+class Heads:
+    """Answers who asks for a head with one that was read from the primary after the question.
+
+    :param position: the hub's own position of a stream, taken before each read.
+    :param observe: compares it with what was read, and returns the head that counts.
+    """
+
+    def __init__(self, spawn: Spawn, position: Callable[[str], Position | None], observe: Observe) -> None:
+        self._spawn = spawn
+        self._position = position
+        self._observe = observe
+        self._wanted: dict[str, asyncio.Future[Head]] = {}
+        self._reading: asyncio.Task[None] | None = None
+
+    async def read(self, name: str) -> Head:
+        """The head of a stream; many callers are one query, and one caller's end is not the others'."""
+        return await asyncio.shield(self.request(name))
+
+    def request(self, name: str) -> asyncio.Future[Head]:
+        """Has a head read and observed soon."""
+        future = self._wanted.get(name)
+        if future is None:
+            future = self._wanted[name] = asyncio.get_running_loop().create_future()
+            if self._reading is None:
+                self._reading = self._spawn(self._run())
+        return future
+
+    async def _run(self) -> None:
+        try:
+            while self._wanted:
+                wanted, self._wanted = self._wanted, {}
+                by_log: dict[SequenceLog, list[str]] = {}
+                for name in wanted:
+                    by_log.setdefault(log_for(name), []).append(name)
+                for log, names in by_log.items():
+                    await self._read(log, {name: wanted[name] for name in names})
+        finally:
+            self._reading = None
+
+    async def _read(self, log: SequenceLog, wanted: dict[str, asyncio.Future[Head]]) -> None:
+        started = asyncio.get_running_loop().time()
+        before = {name: self._position(name) for name in wanted}
+        try:
+            heads: dict[str, Head] = await workers.read(log.heads, list(wanted))
+        except Exception as error:
+            for future in wanted.values():
+                _answer(future, error)
+            return
+        for name, future in wanted.items():
+            self._spawn(self._settle(future, self._observe(name, heads[name], before[name], started)))
+
+    async def _settle(self, future: asyncio.Future[Head], observing: Awaitable[Head]) -> None:
+        try:
+            _answer(future, await observing)
+        except Exception as error:
+            _answer(future, error)
+
+
+def _answer(future: asyncio.Future[Head], result: Head | Exception) -> None:
+    if future.done():
+        return
+    if isinstance(result, Exception):
+        future.set_exception(result)
+        future.exception()  # whoever still waits raises it; nobody waiting is no error
+    else:
+        future.set_result(result)
