@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 MESSAGE_TYPE = "reconnect.entries"
 INLINE_BYTES = 64 * 1024  # above it, other processes are only woken and read the log
 ENTRY_BYTES = 128  # of an entry beside its payload: ids and numbers
+SEND_TIMEOUT = 5.0  # a half-open Redis must not stop the announcements behind it
 BACKLOG = 10_000  # announcements kept while the layer doesn't take any
 
 Listener = Callable[[Sequence[Entry]], None]
@@ -102,7 +103,8 @@ class Announcer:
                 layer: Any = get_channel_layer(settings().CHANNEL_LAYER)
                 entries = self._backlog.popleft()
                 try:
-                    await layer.group_send(group_name(entries[0].stream), layer_message(entries))
+                    async with asyncio.timeout(SEND_TIMEOUT):
+                        await layer.group_send(group_name(entries[0].stream), layer_message(entries))
                 except Exception:
                     logger.warning(
                         "The channel layer took no announcement; the head check heals it", exc_info=True

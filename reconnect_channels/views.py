@@ -75,11 +75,11 @@ def _scope(request: HttpRequest) -> dict[str, Any]:
 @async_to_sync
 async def _here(function: Callable[..., Awaitable[Any]], *args: Any) -> Any:
     """Runs async code whose blocking parts stay on this thread, with the request's own connection."""
-    token = workers.in_test_thread.set(True)
+    token = workers.on_callers_thread.set(True)
     try:
         return await function(*args)
     finally:
-        workers.in_test_thread.reset(token)
+        workers.on_callers_thread.reset(token)
 
 
 @require_GET

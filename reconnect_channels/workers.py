@@ -21,7 +21,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from .conf import settings
 
-in_test_thread: ContextVar[bool] = ContextVar("reconnect_channels_in_test_thread", default=False)
+on_callers_thread: ContextVar[bool] = ContextVar("reconnect_channels_on_callers_thread", default=False)
 """Set by `testing`: run on the thread that holds the test's transaction."""
 
 READERS = 4  # threads that read the log, beside THREADS for all other work
@@ -67,7 +67,7 @@ async def read(function: Callable[..., Any], *args: Any) -> Any:
 
 
 async def _run(pool: ThreadPoolExecutor, function: Callable[..., Any], *args: Any) -> Any:
-    if in_test_thread.get():
+    if on_callers_thread.get():
         return await SyncToAsync(function, thread_sensitive=True)(*args)
     return await SyncToAsync(_job, thread_sensitive=False, executor=pool)(function, *args)
 

@@ -17,6 +17,8 @@ MAX_MESSAGES = 1_000
 MAX_BYTES = 8 << 20
 MAX_FAILURES = 5
 RETRY_AFTER = 0.25
+ANSWER_WAIT = 10.0  # an answer can get lost on a living connection: then ask again, ever more slowly
+LONGEST_ANSWER_WAIT = 80.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Message:
     clock: int = 0
     in_flight: bool = False
     retry_at: float = 0.0
+    overdue_at: float = 0.0
     transmissions: int = 0
     failures: int = 0
 
@@ -131,6 +134,11 @@ class Outbox:
         self.wake_at = None
         if self._bucket is None:
             return []
+        for message in self._sent.values():
+            if message.in_flight and message.overdue_at <= now:
+                self._again(message, now)
+            elif message.in_flight:
+                self._wake(message.overdue_at)
         chosen: list[Message] = []
         blocked: set[str] = set()
         for message in (*self._sent.values(), *self._queued.values()):
@@ -146,14 +154,14 @@ class Outbox:
             if wait := self._bucket.take(now):
                 self._wake(now + wait)
                 break
-            self._transmit(message, tick)
+            self._transmit(message, now, tick)
             chosen.append(message)
         return chosen
 
     def _wake(self, at: float) -> None:
         self.wake_at = at if self.wake_at is None else min(self.wake_at, at)
 
-    def _transmit(self, message: Message, tick: Callable[[], int]) -> None:
+    def _transmit(self, message: Message, now: float, tick: Callable[[], int]) -> None:
         if not message.n:
             lane = self._lanes.setdefault(message.stream, _Lane())
             lane.given += 1
@@ -161,6 +169,8 @@ class Outbox:
             message.clock = tick()
             self._sent[message.id] = self._queued.pop(message.id)
         message.in_flight = True
+        message.overdue_at = now + min(ANSWER_WAIT * 2**message.transmissions, LONGEST_ANSWER_WAIT)
+        self._wake(message.overdue_at)
         message.transmissions += 1
         self.in_flight += 1
 

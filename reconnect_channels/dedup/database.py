@@ -149,13 +149,25 @@ def _run(handler: Callable[[Message], Any], message: Message, identity: str, ali
                 return _acked(author, message, encode_payload(handler(message)))
         except base.FINAL as error:
             return base.refusal(error)
-    except OperationalError:
-        raise
+    except OperationalError as error:
+        if _transient(error, alias):
+            raise
+        base.failure(message)
+        raise _Failed from error
     except Exception as error:
         base.failure(message)
         raise _Failed from error
     finally:
         authoring.reset(token)
+
+
+def _transient(error: OperationalError, alias: str) -> bool:
+    """Whether the transaction was lost (deadlock, serialization, busy, a dead connection), and not the
+    handler's own defect: then it is tried again at once."""
+    sqlstate = getattr(error.__cause__, "sqlstate", None) or ""
+    if sqlstate:
+        return sqlstate in ("40001", "40P01") or sqlstate[:2] in ("08", "57")
+    return "locked" in str(error) or not connections[alias].is_usable()
 
 
 def _acked(author: Authoring, message: Message, result: str) -> Outcome:

@@ -127,7 +127,7 @@ def test_a_lost_transaction_is_tried_three_times(outbox, failures):
     def handler(message):
         runs.append(publish(message.stream, 1))
         if len(runs) <= failures:
-            raise OperationalError("deadlock detected")
+            raise OperationalError("database is locked")
 
     outcome = outbox.send(outbox.message(), handler)
     assert (outcome.code, outcome.seq, outcome.duplicate) == (0, 1, False)
@@ -135,10 +135,18 @@ def test_a_lost_transaction_is_tried_three_times(outbox, failures):
     assert published() == ["1"]
 
 
+def test_a_handler_s_own_operational_error_is_its_failure(outbox):
+    runs = []
+    assert (
+        outbox.send(outbox.message(), raising(OperationalError("no such table: cards"), runs)) == base.FAILED
+    )
+    assert len(runs) == 1
+
+
 def test_a_database_that_stays_away_is_unavailable(outbox, caplog):
     runs = []
     message = outbox.message(1)
-    outcome = outbox.send(message, raising(OperationalError("the connection is lost"), runs))
+    outcome = outbox.send(message, raising(OperationalError("database is locked"), runs))
     assert outcome == base.UNAVAILABLE
     assert (outcome.code, outcome.retry_after_ms > 0) == (503, True)
     assert len(runs) == 3
