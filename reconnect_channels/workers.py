@@ -22,7 +22,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from .conf import settings
 
 on_callers_thread: ContextVar[bool] = ContextVar("reconnect_channels_on_callers_thread", default=False)
-"""Set by `testing`: run on the thread that holds the test's transaction."""
+"""Set where blocking code must run on the caller's thread, which holds its transaction."""
 
 READERS = 4  # threads that read the log, beside THREADS for all other work
 

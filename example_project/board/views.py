@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from channels.layers import get_channel_layer
+from django.conf import settings
 from django.db.models import Count
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import aget_object_or_404, get_object_or_404, render
@@ -39,7 +40,10 @@ def board_list(request: HttpRequest) -> HttpResponse:
 def board_page(request: HttpRequest, slug: str) -> HttpResponse:
     """The page holds no cards: the stream's snapshot brings them, with the position they are true at."""
     board = get_object_or_404(Board, slug=slug)
-    return page(request, "board/board.html", {"board": board, "columns": Column.choices})
+    # A developer's page is back at once after an autoreload; in production a short cap would be a herd.
+    max_wait_ms = 1_000 if settings.DEBUG else 20_000
+    context = {"board": board, "columns": Column.choices, "max_wait_ms": max_wait_ms}
+    return page(request, "board/board.html", context)
 
 
 @require_GET

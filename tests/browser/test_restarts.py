@@ -18,8 +18,6 @@ pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
 
 SOON = 2.0
 """Seconds from the server's first answer to a page that is current."""
-CAP = {"maxMs": 1000}
-"""The default cap, 20 s, is for thousands of pages; one that waits no longer than this is back in SOON."""
 TYPED = "half a thou"
 
 
@@ -113,7 +111,7 @@ def test_pages_are_current_soon_after_a_killed_server_is_back(
 ):
     site = start(server)
     with Writer(site) as writer:
-        pages = [open_board(site.url, name, client=CAP) for name in ("Ada", "Grace")]
+        pages = [open_board(site.url, name) for name in ("Ada", "Grace")]
         typing(pages[1])
         seconds = []
         for n in range(3):
@@ -157,7 +155,7 @@ def test_pages_are_current_soon_after_an_autoreload(
         PYTHONPATH=f"{scratch.parent.parent}",
     )
     with Writer(site) as writer:
-        pages = [open_board(site.url, name, client=CAP) for name in ("Ada", "Grace")]
+        pages = [open_board(site.url, name) for name in ("Ada", "Grace")]
         typing(pages[1])
         seconds = []
         for n in range(10):

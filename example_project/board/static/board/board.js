@@ -6,8 +6,8 @@ import { Model } from "./model.js";
 import { ColumnsView } from "./columns-view.js";
 import { announce, Status } from "./status.js";
 
-const { stream, socket } = document.querySelector("#board").dataset;
-const client = ReconnectChannels.connect(socket, { WebSocket: LabSocket });
+const { stream, socket, maxWait } = document.querySelector("#board").dataset;
+const client = ReconnectChannels.connect(socket, { WebSocket: LabSocket, maxMs: Number(maxWait) });
 globalThis.boardClient = client; // for the console: boardClient.sync, boardClient.queue
 
 const model = new Model();
