@@ -19,7 +19,7 @@ const PACKAGE = join(here, "dist");
 const check = process.argv.includes("--check");
 
 /** Minified and gzipped, in bytes. */
-const BUDGET = 11_264;
+const BUDGET = 11_392;
 
 /**
  * Properties that minified files may rename: spelled out, since a pattern would sooner or later catch one that stands on

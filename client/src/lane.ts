@@ -19,6 +19,9 @@ export interface Item {
   n: number | null;
   /** Monotonic time at which it went out on this connection, while its answer is awaited; Infinity otherwise. */
   sentAt: number;
+  /** Monotonic time at which its answer is asked for again, and how often that was done. */
+  overdueAt: number;
+  asked: number;
   failures: number;
   /** It waited when the connection came, and counts for the flush rate. */
   flushed: boolean;

@@ -49,6 +49,8 @@ export interface Outbox {
 
 /** A message whose handler raised so often is given up (protocol 6.4). */
 const MAX_FAILURES = 5;
+/** An answer can get lost on a living connection: then it is asked for again, ever more slowly (protocol 6.2). */
+const ANSWER_MS = 10_000;
 
 export function createOutbox(settings: OutboxSettings, events: OutboxEvents): Outbox {
   const { clock, random, recorder, lamport, store } = settings;
@@ -69,7 +71,13 @@ export function createOutbox(settings: OutboxSettings, events: OutboxEvents): Ou
     if (!link) return;
     const held = new Set<Lane>();
     let room = limits.in_flight;
-    for (const { sentAt } of items.values()) if (sentAt < Infinity) room--;
+    for (const item of items.values()) {
+      const overdueIn = item.overdueAt - clock.now();
+      if (overdueIn <= 0) item.sentAt = Infinity;
+      if (item.sentAt === Infinity) continue;
+      room--;
+      pumpIn(overdueIn);
+    }
     // First what was sent before, then what is new.
     const inTurn = [...items.values()].sort((a, b) => Number(a.n === null) - Number(b.n === null));
     for (const item of inTurn) {
@@ -111,6 +119,9 @@ export function createOutbox(settings: OutboxSettings, events: OutboxEvents): Ou
     const { id, n, stream, lane, text } = item;
     const head = { type: "MESSAGE", id, producer, n, stream, settled: lane.settled, clock: lamport.tick() };
     item.sentAt = clock.now();
+    const patience = ANSWER_MS * 2 ** item.asked++;
+    item.overdueAt = item.sentAt + patience;
+    pumpIn(patience);
     // The payload was encoded once: every retry is the same text.
     const taken = events.transmit(`${JSON.stringify(head).slice(0, -1)},"payload":${text}}`);
     if (!taken) item.sentAt = Infinity;
@@ -182,7 +193,7 @@ export function createOutbox(settings: OutboxSettings, events: OutboxEvents): Ou
         checkStream(stream);
         const encoded = encodePayload(payload, limits.message_bytes);
         const lane = queue.lane(stream);
-        const fresh = { n: null, sentAt: Infinity, failures: 0, flushed: false, detach: () => {} };
+        const fresh = { n: null, sentAt: Infinity, overdueAt: 0, asked: 0, failures: 0, flushed: false, detach: () => {} };
         const item: Item = { id, stream, lane, ...encoded, createdAt: clock.wall(), resolve, reject, ...fresh };
         const tell = queue.add(item);
         item.detach = onAbort(signal, () => withdraw(item, signal?.reason));

@@ -109,7 +109,7 @@ describe("a message without an answer", () => {
     server.intercept = (_, frame) => frame["type"] === "MESSAGE" && ((message = frame), true);
     const promise = client.send("s", 1);
     await settle(24_000);
-    expect(probes(server)).toHaveLength(4);
+    expect(probes(server)).toHaveLength(3);
     expect(client.state).toBe("CONNECTED");
     server.intercept = null;
     server.receive(server.socket, message!);
@@ -118,7 +118,7 @@ describe("a message without an answer", () => {
     expect(server.sockets).toHaveLength(1);
     expect(heard["error"]).toEqual([]);
     await settle(10_000);
-    expect(probes(server)).toHaveLength(4);
+    expect(probes(server)).toHaveLength(3);
   });
 
   test("whatever is heard puts the probe off", async () => {

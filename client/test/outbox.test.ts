@@ -45,6 +45,32 @@ describe("sending", () => {
     expect(made.client.queue).toEqual([]);
   });
 
+  test("an ack lost on a living connection: asked for again after 10 s, then 20, with the same id and n", async () => {
+    const { client, server } = await connected();
+    let swallowed = 0;
+    const losing: typeof server.intercept = (_socket, frame) => {
+      if (frame["type"] !== "MESSAGE" || swallowed === 2) return false;
+      swallowed++;
+      server.intercept = null;
+      server.receive({ deliver() {} } as never, frame);
+      server.intercept = losing;
+      return true;
+    };
+    server.intercept = losing;
+    const promise = client.send("s", "once");
+    await settle(9_900);
+    expect(swallowed).toBe(1);
+    await settle(200);
+    expect(swallowed).toBe(2);
+    await settle(19_800);
+    expect(client.waiting).toBe(1);
+    await settle(300);
+    expect(await promise).toMatchObject({ seq: 1, duplicate: true });
+    expect(numbers(server.socket.of("MESSAGE"))).toEqual([1, 1, 1]);
+    expect(server.applied).toHaveLength(1);
+    expect(server.sockets).toHaveLength(1);
+  });
+
   test("an ack lost on the way: the same id and n again, and the first answer", async () => {
     const { client, server } = await connected();
     server.intercept = (socket, frame) => {

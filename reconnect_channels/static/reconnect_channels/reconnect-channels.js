@@ -998,6 +998,7 @@ function createQueue(settings) {
 
 // src/outbox.ts
 var MAX_FAILURES = 5;
+var ANSWER_MS2 = 1e4;
 function createOutbox(settings, events) {
   const { clock, random, recorder, lamport, store } = settings;
   const producer = uuid4();
@@ -1015,7 +1016,13 @@ function createOutbox(settings, events) {
     if (!link) return;
     const held = /* @__PURE__ */ new Set();
     let room = limits.in_flight;
-    for (const { sentAt } of items.values()) if (sentAt < Infinity) room--;
+    for (const item of items.values()) {
+      const overdueIn = item.overdueAt - clock.now();
+      if (overdueIn <= 0) item.sentAt = Infinity;
+      if (item.sentAt === Infinity) continue;
+      room--;
+      pumpIn(overdueIn);
+    }
     const inTurn = [...items.values()].sort((a, b) => Number(a.n === null) - Number(b.n === null));
     for (const item of inTurn) {
       const { lane } = item;
@@ -1051,6 +1058,9 @@ function createOutbox(settings, events) {
     const { id, n, stream, lane, text: text2 } = item;
     const head = { type: "MESSAGE", id, producer, n, stream, settled: lane.settled, clock: lamport.tick() };
     item.sentAt = clock.now();
+    const patience = ANSWER_MS2 * 2 ** item.asked++;
+    item.overdueAt = item.sentAt + patience;
+    pumpIn(patience);
     const taken = events.transmit(`${JSON.stringify(head).slice(0, -1)},"payload":${text2}}`);
     if (!taken) item.sentAt = Infinity;
     return taken;
@@ -1110,7 +1120,7 @@ function createOutbox(settings, events) {
         checkStream(stream);
         const encoded = encodePayload(payload, limits.message_bytes);
         const lane = queue.lane(stream);
-        const fresh = { n: null, sentAt: Infinity, failures: 0, flushed: false, detach: () => {
+        const fresh = { n: null, sentAt: Infinity, overdueAt: 0, asked: 0, failures: 0, flushed: false, detach: () => {
         } };
         const item = { id, stream, lane, ...encoded, createdAt: clock.wall(), resolve, reject, ...fresh };
         const tell = queue.add(item);
