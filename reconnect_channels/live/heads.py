@@ -65,11 +65,11 @@ class Heads:
                 _answer(future, error)
             return
         for name, future in wanted.items():
-            self._spawn(self._settle(future, self._observe(name, heads[name], before[name], started)))
+            self._spawn(self._settle(future, name, heads[name], before[name], started))
 
-    async def _settle(self, future: asyncio.Future[Head], observing: Awaitable[Head]) -> None:
+    async def _settle(self, future: asyncio.Future[Head], *observed: Any) -> None:
         try:
-            _answer(future, await observing)
+            _answer(future, await self._observe(*observed))
         except Exception as error:
             _answer(future, error)
 
