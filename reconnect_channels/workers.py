@@ -66,6 +66,17 @@ async def read(function: Callable[..., Any], *args: Any) -> Any:
     return await _run(_pool("reconnect-read", READERS), function, *args)
 
 
+async def write(alias: str, function: Callable[..., Any], *args: Any) -> Any:
+    """`run` for what writes to this database.
+
+    SQLite has one writer at a time, and lets the others poll for their turn, asleep for up to 100 ms: on a
+    thread of its own they queue, and none is asleep when its turn comes.
+    """
+    if connections[alias].vendor == "sqlite":
+        return await _run(_pool(f"reconnect-write-{alias}", 1), function, *args)
+    return await run(function, *args)
+
+
 async def _run(pool: ThreadPoolExecutor, function: Callable[..., Any], *args: Any) -> Any:
     if on_callers_thread.get():
         return await SyncToAsync(function, thread_sensitive=True)(*args)

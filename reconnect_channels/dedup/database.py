@@ -202,7 +202,7 @@ async def aprocess(handler: Callable[[Message], Awaitable[Any]], message: Messag
     alias = log_for(message.stream).using
     token = secrets.token_hex(16)
     lease = settings().CLAIM_SECONDS
-    claimed = await workers.run(_claim, message, identity, alias, token, lease)
+    claimed = await workers.write(alias, _claim, message, identity, alias, token, lease)
     if isinstance(claimed, Outcome):
         return claimed
     renewal = asyncio.create_task(_renew(claimed, alias, token, lease))
@@ -213,9 +213,9 @@ async def aprocess(handler: Callable[[Message], Awaitable[Any]], message: Messag
         with suppress(asyncio.CancelledError):
             await renewal
     if outcome == base.FAILED:
-        await workers.run(_release, claimed, alias, token)
+        await workers.write(alias, _release, claimed, alias, token)
         return outcome
-    return await workers.run(_finish, claimed, message, identity, outcome, alias, token)  # type: ignore[no-any-return]
+    return await workers.write(alias, _finish, claimed, message, identity, outcome, alias, token)  # type: ignore[no-any-return]
 
 
 def _claim(message: Message, identity: str, alias: str, token: str, lease: float) -> Outcome | int:
@@ -237,8 +237,8 @@ async def _renew(pk: int, alias: str, token: str, lease: float) -> None:
     while True:
         await asyncio.sleep(lease * RENEW_SHARE)
         try:
-            await workers.run(
-                _extend, ProcessedMessage.objects.using(alias).filter(pk=pk, token=token), lease
+            await workers.write(
+                alias, _extend, ProcessedMessage.objects.using(alias).filter(pk=pk, token=token), lease
             )
         except Exception:  # whatever it is, it must not cost the handler its answer
             base.logger.warning("A claim couldn't be renewed", exc_info=True)

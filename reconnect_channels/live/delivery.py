@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from .. import workers
 from ..dedup import base, database
 from ..dedup.base import Outcome
+from ..log import log_for
 from ..protocol.frames import Message
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ class Delivery:
         identity = connection.access.identity
         if inspect.iscoroutinefunction(handler):
             return await database.aprocess(handler, message, identity)
-        return await workers.run(database.process, handler, message, identity)  # type: ignore[no-any-return]
+        alias = log_for(message.stream).using
+        return await workers.write(alias, database.process, handler, message, identity)  # type: ignore[no-any-return]
 
     def _answer(self, message: Message, outcome: Outcome) -> None:
         self._connection.write(outcome.frame(message.id))
