@@ -59,7 +59,7 @@ class Connection:
         self.loop = asyncio.get_running_loop()
         self.hub = get_hub()
         self.exchange = Exchange(self.loop.time(), _limits(), node_clock)
-        self.sender = Sender(send, lambda: None, self._gone)
+        self.sender = Sender(send, self._gone)
         self.access = Access(consumer, scope)
         self.delivery = Delivery(self)
         self.session = secrets.token_hex(8)

@@ -43,25 +43,21 @@ class Sender:
     back) the sender is not `idle`: control frames wait in a short line, and streams are left to catch
     up later from the ring or the log (design 9.4).
 
-    :param on_idle: called when a pending send and the line behind it are through.
     :param on_gone: called once when the socket takes nothing any more.
     """
 
     LINE = 1_000
 
-    def __init__(self, send: Send, on_idle: Callable[[], None], on_gone: Callable[[], None]) -> None:
+    __slots__ = ("_line", "_on_gone", "_pending", "_send", "_waiters", "gone", "idle")
+
+    def __init__(self, send: Send, on_gone: Callable[[], None]) -> None:
         self._send = send
-        self._on_idle = on_idle
         self._on_gone = on_gone
         self._pending: asyncio.Task[None] | None = None
         self._line: deque[Event] = deque()
         self._waiters: deque[asyncio.Future[None]] = deque()
         self.gone = False
-
-    @property
-    def idle(self) -> bool:
-        """Whether the next event would go to the server at once."""
-        return self._pending is None and not self.gone
+        self.idle = True  # the next event would go to the server at once
 
     def push(self, event: Event) -> None:
         """Sends now; only while `idle`."""
@@ -73,6 +69,7 @@ class Sender:
         except Exception:  # OSError where a server says that the client left; whatever else one raises
             self.end()
             return
+        self.idle = False
         self._pending = asyncio.get_running_loop().create_task(_finish(_Rest(coroutine, waiting)))
         self._pending.add_done_callback(self._done)
 
@@ -100,6 +97,7 @@ class Sender:
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._pending = None
+        self.idle = not self.gone
         if task.cancelled() or task.exception() is not None:
             self.end()
             return
@@ -107,7 +105,6 @@ class Sender:
             self.push(self._line.popleft())
         if self.idle:
             self._release()
-            self._on_idle()
 
     def _release(self) -> None:
         while self._waiters:
@@ -119,7 +116,7 @@ class Sender:
         """Nothing more is sent. Synchronous: safe under cancellation."""
         if self.gone:
             return
-        self.gone = True
+        self.gone, self.idle = True, False
         self._line.clear()
         if self._pending is not None:
             self._pending.cancel()

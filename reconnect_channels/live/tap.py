@@ -32,6 +32,8 @@ UNREADABLE = "the log couldn't be read"
 class StreamTap:
     """Serves one subscription. Nothing is queued for it: what it can't take now it reads later."""
 
+    __slots__ = ("_connection", "_sender", "_task", "feed", "room", "subscription")
+
     def __init__(self, connection: Connection, subscription: Subscription) -> None:
         self.subscription = subscription
         self.feed: Feed = connection.hub.join(subscription.name, self)

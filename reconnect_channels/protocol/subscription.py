@@ -82,7 +82,9 @@ class Subscription:
 
     def took(self, to: Position, size: int) -> None:
         """A frame that leads to `to` was sent."""
-        self._take((to, size))
+        self.sent = to
+        self._bytes += size
+        self._marks.append((to, size))
 
     def offer(self, after: int, mark: Mark) -> bool:
         """Takes a live frame if it continues what was sent and there is room.
@@ -90,15 +92,17 @@ class Subscription:
         The same mark serves all subscriptions that the frame goes to: nothing is made per recipient.
         """
         sent = self.sent
-        if sent is None or sent.seq != after or not self.has_room:
+        if (
+            sent is None
+            or sent.seq != after
+            or after - self.acked >= WINDOW_ENTRIES  # `has_room`, without its calls: this runs per recipient
+            or self._bytes >= WINDOW_BYTES
+        ):
             return False
-        self._take(mark)
-        return True
-
-    def _take(self, mark: Mark) -> None:
         self.sent = mark[0]
         self._bytes += mark[1]
         self._marks.append(mark)
+        return True
 
     def acknowledge(self, position: Position, now: float) -> bool:
         """Takes an ACK; False when it proves another history than the one that was sent.
