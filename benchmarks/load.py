@@ -18,8 +18,8 @@ import psutil
 
 HOST = "127.0.0.1"
 WARM_UP = 3
-ACK_ENTRIES = 100
-ACK_BYTES = 64 * 1024
+ACK_ENTRIES = 250  # as WELCOME says
+ACK_BYTES = 192 * 1024
 HANDSHAKE = (
     "GET /ws/ HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\n"
     "Upgrade: websocket\r\nConnection: Upgrade\r\n"

@@ -128,4 +128,7 @@ def _committed(entries: list[Entry], taken: float) -> None:
 
 async def apublish(stream: str, payload: Any, *, using: str | None = None) -> Entry:
     """`publish` for async code; parameters and errors are the same."""
-    return await sync_to_async(publish)(stream, payload, using=using)
+    return await _publish(stream, payload, using=using)
+
+
+_publish = sync_to_async(publish)

@@ -178,8 +178,8 @@ var LIMITS = {
   rate: 50,
   burst: 1e3,
   in_flight: 16,
-  ack_entries: 100,
-  ack_bytes: 65536
+  ack_entries: 250,
+  ack_bytes: 196608
 };
 function limitsOf(limits = {}) {
   const read = Object.entries(LIMITS).map(([name, fallback]) => [name, positive(limits[name], fallback)]);

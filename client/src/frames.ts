@@ -195,8 +195,8 @@ const LIMITS = {
   rate: 50,
   burst: 1_000,
   in_flight: 16,
-  ack_entries: 100,
-  ack_bytes: 65_536,
+  ack_entries: 250,
+  ack_bytes: 196_608,
 };
 export type Limits = typeof LIMITS;
 

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from reconnect_channels.protocol.codec import MAX_MESSAGE
+from reconnect_channels.protocol.subscription import ACK_BYTES, ACK_ENTRIES
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -55,8 +56,8 @@ class Limits(msgspec.Struct, frozen=True):
     rate: float = 50
     burst: float = 1_000
     in_flight: int = 16
-    ack_entries: int = 100
-    ack_bytes: int = 64 * 1024
+    ack_entries: int = ACK_ENTRIES
+    ack_bytes: int = ACK_BYTES
     window_entries: int = 1_000
     window_bytes: int = 1 << 20
 

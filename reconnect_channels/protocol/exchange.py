@@ -19,7 +19,7 @@ from .clock import LamportClock
 from .codec import MAX_FRAME, MAX_MESSAGE, CodecError, check, encode
 from .codes import Close, Reason
 from .position import InvalidPosition, Position, parse
-from .subscription import WINDOW_BYTES, WINDOW_ENTRIES, State, Subscription
+from .subscription import ACK_BYTES, ACK_ENTRIES, WINDOW_BYTES, WINDOW_ENTRIES, State, Subscription
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Limits:
             "rate": int(self.rate),
             "burst": self.burst,
             "in_flight": self.in_flight,
-            "ack_entries": 100,
-            "ack_bytes": 64 * 1024,
+            "ack_entries": ACK_ENTRIES,
+            "ack_bytes": ACK_BYTES,
             "window_entries": WINDOW_ENTRIES,
             "window_bytes": WINDOW_BYTES,
         }

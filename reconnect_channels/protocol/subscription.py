@@ -9,6 +9,8 @@ from .position import Position
 
 WINDOW_ENTRIES = 1_000
 WINDOW_BYTES = 1 << 20
+ACK_ENTRIES = 250  # applied between two ACKs: well below every bound that waits for one
+ACK_BYTES = 192 * 1024
 PAGE_CREDIT_ENTRIES = 500
 PAGE_CREDIT_BYTES = 256 * 1024
 

@@ -521,8 +521,8 @@ def test_the_limits_that_welcome_says():
         "rate": 50,
         "burst": 1_000,
         "in_flight": 16,
-        "ack_entries": 100,
-        "ack_bytes": 65_536,
+        "ack_entries": 250,
+        "ack_bytes": 196_608,
         "window_entries": 1_000,
         "window_bytes": 1_048_576,
     }
