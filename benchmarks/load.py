@@ -121,17 +121,14 @@ class Reader(asyncio.Protocol):
         self.transport.write(client_frame(json.dumps({"type": "ACK", "streams": {"bench:1": position}})))
 
 
-class Door:
-    """The HTTP connection that asks for publishes."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self.writer = reader, writer
-
-    async def publish(self) -> None:
-        self.writer.write(f"GET /publish HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
-        head = await self.reader.readuntil(b"\r\n\r\n")
-        if not head.startswith(b"HTTP/1.1 204"):
-            raise RuntimeError(head.decode())
+async def open_door(port: int) -> asyncio.StreamWriter:
+    """The connection on which each byte asks for a publish; HTTP tells its port."""
+    reader, writer = await asyncio.open_connection(HOST, port)
+    writer.write(f"GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
+    answer = await reader.read()
+    writer.close()
+    _, door = await asyncio.open_connection(HOST, int(answer.rpartition(b"\r\n\r\n")[2]))
+    return door
 
 
 async def measure(port: int, pid: int, sockets: int, seconds: float, ours: bool) -> dict[str, float]:
@@ -160,14 +157,14 @@ async def measure(port: int, pid: int, sockets: int, seconds: float, ours: bool)
             await asyncio.gather(*(reader.ready for reader in opened))
         readers += opened
     opening = time.perf_counter() - opening
-    door = Door(*await asyncio.open_connection(HOST, port))
+    door = await open_door(port)
 
     async def publish() -> None:
         nonlocal missing, began
         missing = sockets
         complete.clear()
         began = time.perf_counter()
-        await door.publish()
+        door.write(b".")
         async with asyncio.timeout(30):
             await complete.wait()
 

@@ -1,5 +1,6 @@
-"""What both servers publish, and the HTTP door by which the load asks for it."""
+"""What both servers publish, and the door by which the load asks for it."""
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -12,17 +13,28 @@ PAYLOAD = {
     "text": "x" * 400,
 }
 TEXT = json.dumps(PAYLOAD)
+HOST = "127.0.0.1"
 
 Publish = Callable[[], Awaitable[object]]
 
 
 class Door:
-    """An ASGI application: every HTTP request publishes once."""
+    """An ASGI application: an HTTP request opens a port beside it, on which each byte publishes once.
+
+    So that what is measured is fan-out, and not the parsing of HTTP.
+    """
 
     def __init__(self, publish: Publish) -> None:
         self.publish = publish
+        self.server: asyncio.Server | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await self.publish()
-        await send({"type": "http.response.start", "status": 204, "headers": [(b"content-length", b"0")]})
-        await send({"type": "http.response.body", "body": b""})
+        self.server = self.server or await asyncio.start_server(self.serve, HOST, 0)
+        port = str(self.server.sockets[0].getsockname()[1]).encode()
+        headers = [(b"content-length", str(len(port)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": port})
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1):
+            await self.publish()
