@@ -1082,8 +1082,7 @@ async def test_messages_of_an_outage_arrive_in_order_when_it_ends(board):
         board.cut()
         await until(lambda: client.state is State.RECONNECTING)
         sending = [asyncio.create_task(client.send("s", number)) for number in range(50)]
-        await asyncio.sleep(0.1)
-        assert client.waiting == 50
+        await until(lambda: client.waiting == 50)
         assert seen == []
         board.welcome = {}
         client.cut()
@@ -1155,7 +1154,7 @@ async def test_a_server_without_the_subprotocol_is_reported_not_talked_to():
         board.running(),
         connect(board.url, base=0.01, maximum=0.02, on_error=errors.append) as client,
     ):
-        await asyncio.sleep(0.1)
+        await until(lambda: errors)
         assert client.state is State.RECONNECTING
         assert isinstance(errors[0], HandshakeError)
         assert board.heard == []

@@ -37,7 +37,6 @@ class Reason(StrEnum):
     SIZE = "SIZE"
     TYPE = "TYPE"
     HELLO = "HELLO"
-    PROTOCOL = "PROTOCOL"
     INVALID_SEQ = "INVALID_SEQ"
     FORBIDDEN = "FORBIDDEN"
     ORIGIN = "ORIGIN"
@@ -52,8 +51,6 @@ class Reason(StrEnum):
     INVALID = "INVALID"
     UNAVAILABLE = "UNAVAILABLE"
     SNAPSHOT_SIZE = "SNAPSHOT_SIZE"
-    DIVERGED = "DIVERGED"
-    STALLED = "STALLED"
     CLOSED = "CLOSED"
 
 
