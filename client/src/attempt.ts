@@ -44,7 +44,9 @@ export function createAttempt({ clock, connectTimeoutMs, recorder, error }: Sett
       const end = (ending: Ending) => {
         if (!over) ended(ending);
       };
-      after(clock, connectTimeoutMs, opening.signal, () => end({ code: 1006, reason: "connect timeout" }));
+      after(clock, connectTimeoutMs, opening.signal, () => {
+        if (!transport?.patient) end({ code: 1006, reason: "connect timeout" });
+      });
       try {
         transport = open({
           opened() {

@@ -14,6 +14,7 @@ import { secureRandom, uuid4 } from "./random.ts";
 import { safeRecorder } from "./recorder.ts";
 import { createRoster } from "./roster.ts";
 import type { Settings } from "./settings.ts";
+import { alone, type TabsHost } from "./sharing.ts";
 import { onAbort } from "./signals.ts";
 import { resolveUrl, socketTransport, type SocketConstructor } from "./transport.ts";
 import { createView } from "./view.ts";
@@ -60,6 +61,24 @@ export function createClient(address: string | URL, options: Options = {}): Clie
   // -- the parts ---------------------------------------------------------------------------------
 
   const roster = createRoster(settings, (frame) => connection.send(JSON.stringify(frame)));
+  const host: TabsHost = {
+    url,
+    clientId,
+    settings,
+    signal,
+    open,
+    close,
+    hold: roster.hold,
+    release: roster.release,
+    at(name) {
+      const stream = roster.streams.get(name);
+      return stream && { position: stream.cursor.position, live: stream.live };
+    },
+    restart: (reason) => connection.restart(reason),
+    wake: (cause) => connection.wake(cause),
+    suspend: (cause) => connection.suspend(cause),
+  };
+  const link = options.tabs ? options.tabs(host) : alone(host);
   const outbox = createOutbox(settings, {
     transmit(text) {
       const taken = connection.send(text);
@@ -78,7 +97,7 @@ export function createClient(address: string | URL, options: Options = {}): Clie
     REJECT: outbox.reject,
   } as Record<string, (frame: unknown, size: number) => void>;
 
-  const connection = createConnection(settings, open, {
+  const connection = createConnection(settings, link.open, {
     hello(attempt) {
       let traceparent: string | undefined;
       try {
@@ -89,9 +108,10 @@ export function createClient(address: string | URL, options: Options = {}): Clie
       return JSON.stringify({
         type: "HELLO",
         protocol: SUBPROTOCOL,
-        client_id: clientId,
-        term: 0,
+        client_id: link.clientId,
+        term: link.term,
         attempt,
+        key: options.key,
         clock: lamport.time,
         streams: roster.claims(),
         identity,
@@ -122,14 +142,21 @@ export function createClient(address: string | URL, options: Options = {}): Clie
     },
     forget: roster.forget,
     stateChange(change) {
-      if (change.to === "FAILED") outbox.abandon(`the connection failed: ${change.reason}`);
+      const failed = change.to === "FAILED";
+      if (failed) outbox.abandon(`the connection failed: ${change.reason}`);
+      if (failed || change.from === "FAILED") link.failed(failed);
       emit("stateChange", change);
       changed();
     },
     unansweredSince: outbox.unansweredSince,
     probe: roster.probe,
   });
-  const view = createView(settings, connection, roster, outbox);
+  const view = createView(settings, connection, link, roster, outbox);
+  try {
+    options.recorder?.attach?.((metrics) => connection.send(JSON.stringify({ type: "TELEMETRY", metrics })));
+  } catch (cause) {
+    error(cause);
+  }
 
   // -- the facade --------------------------------------------------------------------------------
 
@@ -156,6 +183,11 @@ export function createClient(address: string | URL, options: Options = {}): Clie
     close,
     drained: outbox.drained,
     retry: connection.retry,
+    resign: link.resign,
+    logout() {
+      link.logout();
+      close(1000, "logout");
+    },
 
     get state() {
       return connection.state;
@@ -165,6 +197,9 @@ export function createClient(address: string | URL, options: Options = {}): Clie
     },
     get snapshot() {
       return view.snapshot;
+    },
+    get role() {
+      return link.role;
     },
     get waiting() {
       return outbox.waiting;

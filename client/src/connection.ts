@@ -87,6 +87,7 @@ export function createConnection(settings: Settings, open: OpenTransport, events
   // -- endings -----------------------------------------------------------------------------------
 
   function ended(end: End): void {
+    if (end.again) return restart(end.reason);
     const reason = `${end.code} ${end.reason}`.trim();
     if (is("CONNECTED")) {
       if (!stable) comeback.failures++;
@@ -142,6 +143,13 @@ export function createConnection(settings: Settings, open: OpenTransport, events
   }
 
   // -- wishes ------------------------------------------------------------------------------------
+
+  function restart(reason: string): void {
+    if (is("CONNECTED")) {
+      leave(reason);
+      reconnect(reason, tryNow);
+    } else if (is("RECONNECTING")) tryNow();
+  }
 
   function wakeUp(): void {
     wokeAt = clock.now();
@@ -212,6 +220,7 @@ export function createConnection(settings: Settings, open: OpenTransport, events
       } else if (suspended) wake("user");
       else if (is("RECONNECTING") && !attempt) tryNow();
     },
+    restart,
     wake,
   };
 }

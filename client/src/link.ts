@@ -44,6 +44,8 @@ export interface Connection {
   close(code: number, reason: string): void;
   /** The page sleeps: the server shall not count a dead socket, we come back on `wake`. */
   suspend(cause: string): void;
+  /** Another way to the server is there: begin anew with it, at once. */
+  restart(reason: string): void;
   /** The user asks again: out of FAILED, or out of a wait. */
   retry(): void;
   /** The network or the page came to life (design 11.3). */

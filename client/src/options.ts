@@ -3,6 +3,7 @@ import type { NetworkSources } from "./network.ts";
 import type { OutboxStore } from "./item.ts";
 import type { Random } from "./random.ts";
 import type { Recorder } from "./recorder.ts";
+import type { Tabs } from "./sharing.ts";
 import type { OpenTransport, SocketConstructor } from "./transport.ts";
 
 /** Options of `connect`; every one may be left out. */
@@ -34,6 +35,13 @@ export interface Options {
   readonly transport?: OpenTransport | undefined;
   /** Where unanswered messages survive a reload. */
   readonly store?: OutboxStore | undefined;
+  /** How this client shares one connection with the other tabs: `shareTabs()`. */
+  readonly tabs?: Tabs | false | undefined;
+  /**
+   * The opaque identity key that the server issued (`data-key` of `{% reconnect_client %}`'s script): a server refuses
+   * a socket of anybody else, and tabs share and messages persist under it alone.
+   */
+  readonly key?: string | undefined;
   readonly recorder?: Recorder | undefined;
   readonly clock?: Clock | undefined;
   readonly random?: Random | undefined;

@@ -2,6 +2,7 @@ import type { UnknownFrame } from "./frames.ts";
 import type { QueueEntry, Sending } from "./item.ts";
 import type { Position } from "./position.ts";
 import type { Lost } from "./receipts.ts";
+import type { Role, TabInfo } from "./sharing.ts";
 import type { State, StateChange } from "./state-machine.ts";
 import type { SubscribeOptions } from "./stream.ts";
 import type { SyncState } from "./sync.ts";
@@ -39,6 +40,9 @@ export interface Snapshot {
   readonly clientId: string;
   /** The server's name for this client, once WELCOME came. */
   readonly session: string | null;
+  readonly role: Role;
+  /** The tabs that share the connection, this one included; empty for a tab that shares nothing. */
+  readonly tabs: readonly TabInfo[];
 }
 
 /** One subscriber of one stream. */
@@ -60,6 +64,8 @@ export interface Client {
   readonly sync: SyncState;
   /** The same object until something in it changes: made for `useSyncExternalStore`. */
   readonly snapshot: Snapshot;
+  /** What this tab is to the connection of this browser. */
+  readonly role: Role;
   /** Messages without an answer. */
   readonly waiting: number;
   /** The messages without an answer, oldest first. The same array until it changes. */
@@ -96,6 +102,15 @@ export interface Client {
 
   /** The user asks again: from FAILED, or instead of waiting for the next attempt. */
   retry(): void;
+
+  /** A leader gives the connection to another tab, if there is one. Nothing is lost. */
+  resign(): void;
+
+  /**
+   * The user leaves: closes this client and those of the other tabs that share the connection, and deletes what was
+   * persisted for them.
+   */
+  logout(): void;
 
   /** Ends the client for good. Unsent messages reject with ClosedError, sent ones with OutcomeUnknown. */
   close(code?: number, reason?: string): void;

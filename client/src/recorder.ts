@@ -9,12 +9,18 @@ export interface Recorder {
   observe(name: string, value: number, labels?: Labels): void;
   /** Sets a gauge. */
   gauge(name: string, value: number, labels?: Labels): void;
+  /**
+   * Called once by `connect`.
+   *
+   * @param report sends one TELEMETRY frame; @returns whether the link took it
+   */
+  attach?(report: (metrics: Readonly<Record<string, number>>) => boolean): void;
 }
 
 /** A recorder that never breaks the client; without one nothing is recorded. */
 export function safeRecorder(recorder?: Recorder): Recorder {
   const guard =
-    (kind: keyof Recorder) =>
+    (kind: "count" | "observe" | "gauge") =>
     (name: string, value?: number, labels?: Labels): void => {
       try {
         recorder?.[kind](name, value as number, labels);

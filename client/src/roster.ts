@@ -1,7 +1,7 @@
 import { PayloadError } from "./errors.ts";
 import { limitsOf, type ClientFrame, type Limits, type Welcome } from "./frames.ts";
 import { checkStream, isStream } from "./payload.ts";
-import type { WirePosition } from "./position.ts";
+import { fromWire, type WirePosition } from "./position.ts";
 import type { Settings } from "./settings.ts";
 import { Stream, type SubscribeOptions, type Subscriber } from "./stream.ts";
 
@@ -17,6 +17,9 @@ export interface Roster {
   /** @throws PayloadError for a bad name, or more streams than a socket carries */
   add(name: string, options: SubscribeOptions): { readonly stream: Stream; readonly subscriber: Subscriber };
   remove(stream: Stream, subscriber: Subscriber): void;
+  /** Follows a stream for other tabs; see `TabsHost`. */
+  hold(name: string, claim: WirePosition | null, anew: boolean): boolean;
+  release(name: string): void;
   /** The server serves it no more. */
   drop(stream: Stream): void;
   /** Will be named in a SUBSCRIBE; those of one turn of the event loop share it. */
@@ -96,6 +99,14 @@ export function createRoster({ clock, changed }: Settings, transmit: (frame: Cli
     changed();
   }
 
+  /** Leaves a stream that nobody needs. */
+  function unused(stream: Stream): void {
+    if (stream.subscribers.size || stream.held || stream.uninvited || streams.get(stream.name) !== stream) return;
+    drop(stream);
+    if (stream.joined) leave([stream.name]);
+    stream.part();
+  }
+
   function silent(since: number): void {
     for (const stream of streams.values()) if (stream.live && !stream.unverified) stream.prove(since);
   }
@@ -120,6 +131,7 @@ export function createRoster({ clock, changed }: Settings, transmit: (frame: Cli
       if (!stream) {
         if (streams.size >= limits.streams) throw new PayloadError(`at most ${limits.streams} streams a socket`);
         stream = track(name);
+        stream.cursor.position = fromWire(options.position);
         want(stream);
       } else if (stream.cursor.position || stream.joined) {
         // It has a position and no state of its own: everybody gets a snapshot (protocol 5.7).
@@ -134,10 +146,28 @@ export function createRoster({ clock, changed }: Settings, transmit: (frame: Cli
 
     remove(stream, subscriber) {
       stream.subscribers.delete(subscriber);
-      if (stream.subscribers.size || stream.uninvited || streams.get(stream.name) !== stream) return;
-      drop(stream);
-      if (stream.joined) leave([stream.name]);
-      stream.part();
+      unused(stream);
+    },
+
+    hold(name, claim, anew) {
+      let stream = streams.get(name);
+      if (!stream) {
+        if (!isStream(name) || streams.size >= limits.streams) return false;
+        stream = track(name);
+        stream.cursor.position = fromWire(claim);
+        want(stream);
+      } else if (anew) {
+        stream.wantsSnapshot = true;
+        want(stream);
+      }
+      return (stream.held = true);
+    },
+
+    release(name) {
+      const stream = streams.get(name);
+      if (!stream) return;
+      stream.held = false;
+      unused(stream);
     },
 
     answered({ ref: answer }) {

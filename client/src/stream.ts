@@ -33,6 +33,11 @@ export interface SubscribeOptions {
   onSync?(sync: SyncState): void;
   /** Aborting closes the subscription. */
   signal?: AbortSignal | undefined;
+  /**
+   * Where the state stands that the page came with (`{% reconnect_positions %}`): only what is newer is fetched. Not
+   * used where another subscriber was first.
+   */
+  position?: WirePosition | null | undefined;
 }
 
 export interface Subscriber {
@@ -53,6 +58,8 @@ export class Stream {
   joined = false;
   /** Joined by the server itself: stays when the last subscriber goes. */
   uninvited = false;
+  /** Followed for other tabs: stays as long as they want it. */
+  held = false;
   /** The SUBSCRIBE whose answer is awaited: until then sync frames are those of an older subscription. */
   ref: number | null = null;
   /** To be named in the next SUBSCRIBE. */

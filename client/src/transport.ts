@@ -6,6 +6,8 @@ export interface Ending {
   readonly reason: string;
   /** The peer doesn't speak our subprotocol (protocol 1.2). */
   readonly stranger?: boolean;
+  /** No failure: another way to the server is there. Open it at once. */
+  readonly again?: boolean;
 }
 
 /** What a transport tells its owner. Nothing is called after `close()` or `ended`. */
@@ -24,6 +26,8 @@ export interface Transport {
   send(text: string): boolean;
   /** Lets go at once; no event follows. */
   close(code: number, reason: string): void;
+  /** True while it waits for another tab, which has no time limit. */
+  readonly patient?: boolean;
 }
 
 export type OpenTransport = (events: TransportEvents) => Transport;

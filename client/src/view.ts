@@ -3,6 +3,7 @@ import type { Outbox } from "./outbox.ts";
 import type { Snapshot } from "./public.ts";
 import type { Roster } from "./roster.ts";
 import type { Settings } from "./settings.ts";
+import type { TabsLink } from "./sharing.ts";
 import type { Stream } from "./stream.ts";
 import { worst, type SyncState } from "./sync.ts";
 
@@ -20,6 +21,7 @@ export interface View {
 export function createView(
   { clientId, emit, error }: Settings,
   connection: Connection,
+  link: TabsLink,
   roster: Roster,
   outbox: Outbox,
 ): View {
@@ -48,14 +50,18 @@ export function createView(
   function currentSnapshot(): Snapshot {
     if (snapshot && !dirty) return snapshot;
     dirty = false;
-    const { state, attempt, retryAt, session } = connection;
-    const rows = Array.from(streams.values(), (stream) => [
+    const { state, session } = connection;
+    // A follower shows what its leader waits for.
+    const { attempt, retryAt } = (state === "RECONNECTING" && link.waiting) || connection;
+    const { role, tabs } = link;
+    const subscribed = Array.from(streams.values()).filter((stream) => stream.subscribers.size || !stream.held);
+    const rows = subscribed.map((stream) => [
       stream.name,
       Object.freeze({ seq: stream.seq, kind: syncOf(stream).kind }),
     ]);
     const shown: Snapshot["streams"] = Object.freeze(Object.fromEntries(rows));
     const both = { sync: currentSync(), waiting: outbox.waiting, streams: shown };
-    return (snapshot = same(snapshot, { state, attempt, retryAt, session, clientId, ...both }));
+    return (snapshot = same(snapshot, { state, attempt, retryAt, session, clientId, role, tabs, ...both }));
   }
 
   function refresh(): void {
