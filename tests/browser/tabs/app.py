@@ -40,8 +40,11 @@ class TabsConsumer(DeltaSyncMixin, DedupMixin, AsyncJsonWebsocketConsumer):
         publish(message.stream, {"by": self.scope["user"].get_username(), "text": message.payload["text"]})
 
 
+HELLO = ("client_id", "term", "attempt", "key")
+
+
 class Witness:
-    """Notes the sockets that reach an application: whose they are, how they introduce themselves, how they end."""
+    """Notes the sockets that reach an application: whose they are, what their HELLO says, how they end."""
 
     def __init__(self, application: Any) -> None:
         self.application = application
@@ -65,9 +68,7 @@ class Witness:
             if event["type"] == "websocket.receive":
                 frame = json.loads(event["text"])
                 if frame["type"] == "HELLO":
-                    note["hello"] = {
-                        name: frame.get(name) for name in ("client_id", "term", "attempt", "key")
-                    }
+                    note["hello"] = {name: frame.get(name) for name in HELLO}
                 elif frame["type"] == "MESSAGE":
                     note["messages"] += 1
             elif event["type"] == "websocket.disconnect":

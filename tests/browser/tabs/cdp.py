@@ -16,7 +16,7 @@ Json = dict[str, Any]
 
 
 class CdpError(Exception):
-    """The browser's answer to a command was an error, or none came: a tab that is blocked or gone is silent."""
+    """A command was answered with an error, or not at all: a tab that is blocked or gone is silent."""
 
 
 class Browser:
@@ -119,7 +119,7 @@ class Profile:
         self.browser, self.context = browser, context
 
     def open(self, url: str = "about:blank", *, script: str = "", background: bool = False) -> "Tab":
-        """A new tab, in front of the others unless it is for the background. `script` runs before the page's."""
+        """A new tab, in front of the others unless for the background. `script` runs before the page's."""
         where = {"browserContextId": self.context, "background": background}
         target = self.browser.call("Target.createTarget", url="about:blank", **where)["targetId"]
         tab = Tab(self.browser, target)
@@ -130,10 +130,10 @@ class Profile:
         return tab
 
     def targets(self) -> set[str]:
-        infos = self.browser.call("Target.getTargets")["targetInfos"]
-        return {
-            i["targetId"] for i in infos if i["type"] == "page" and i.get("browserContextId") == self.context
-        }
+        """The ids of its tabs."""
+        found = self.browser.call("Target.getTargets")["targetInfos"]
+        mine = [target for target in found if target.get("browserContextId") == self.context]
+        return {target["targetId"] for target in mine if target["type"] == "page"}
 
 
 class Tab:

@@ -9,6 +9,7 @@ from tests.browser.tabs.site import Site
 
 CONNECTED = "client.state === 'CONNECTED'"
 LIVE = f"{CONNECTED} && client.sync.kind === 'live' && client.waiting === 0"
+TELL = "({ ...client.snapshot, changes: note.changes.slice(-12), errors: note.errors.slice(-5) })"
 LEADS = "client.role === 'leader'"
 
 
@@ -52,8 +53,7 @@ class Page:
     def tell(self) -> str:
         """For failures: what the page knows of itself."""
         try:
-            shown = "{ snapshot: globalThis.client?.snapshot, changes: note.changes.slice(-12), errors: note.errors.slice(-5) }"
-            return json.dumps(self.tab.evaluate(shown, 2), indent=1)
+            return json.dumps(self.tab.evaluate(TELL, 2), indent=1)
         except CdpError as error:
             return str(error)
 

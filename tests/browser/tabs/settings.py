@@ -1,4 +1,4 @@
-"""The settings of the tests with the pages of this folder, reachable by a name without a secure context, too."""
+"""The settings of the tests with the pages of this folder, and a host name that is no secure context."""
 
 from pathlib import Path
 

@@ -10,8 +10,15 @@ from urllib.request import urlopen
 
 from tests.servers import ROOT, asgi_server, free_port
 
+APPLICATION = "tests.browser.tabs.app:application"
 SETTINGS = "tests.browser.tabs.settings"
-PREPARE = "import django; django.setup(); from django.core.management import call_command as c; c('migrate', verbosity=0)"
+PREPARE = """
+import django
+from django.core.management import call_command
+
+django.setup()
+call_command("migrate", verbosity=0)
+"""
 
 
 class Site:
@@ -21,13 +28,8 @@ class Site:
         env = {"DJANGO_SETTINGS_MODULE": SETTINGS, "DATABASE_URL": f"sqlite:///{folder / 'tabs.sqlite3'}"}
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.server = asgi_server(
-            "tests.browser.tabs.app:application",
-            folder / "server.log",
-            server=server,
-            port=self.port,
-            env=env,
-        )
+        log = folder / "server.log"
+        self.server = asgi_server(APPLICATION, log, server=server, port=self.port, env=env)
 
     def __enter__(self) -> Self:
         command = [sys.executable, "-c", PREPARE]

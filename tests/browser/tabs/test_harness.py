@@ -1,4 +1,4 @@
-"""What the other tests of this folder stand on: these tabs freeze, block, crash and come back as real ones do."""
+"""What the other tests of this folder stand on: tabs that freeze, block, crash and come back."""
 
 import time
 
