@@ -73,7 +73,10 @@ export class FakeSocket extends EventTarget implements SocketLike {
     if (this.readyState >= 2) return;
     this.closed = { code, reason };
     this.readyState = 3;
-    this.#later(() => this.onclose?.({ code: code ?? 1005, reason: reason ?? "" } as never));
+    this.#later(() => {
+      this.#server.leave(this);
+      this.onclose?.({ code: code ?? 1005, reason: reason ?? "" } as never);
+    });
   }
 
   /** The frames of one type that the client sent. */
@@ -156,6 +159,13 @@ export class FakeServer {
   /** Whether sockets open by themselves, and with which subprotocol. */
   accepts: boolean | string = true;
   intercept: ((socket: FakeSocket, frame: Frame) => boolean | void) | null = null;
+  /** Whose socket it is: the identity key that WELCOME gives and HELLO may name; null: nobody's. */
+  identify: (socket: FakeSocket) => string | null = () => null;
+  /** Sockets that were told to go since a newer one of the same client came. */
+  fenced = 0;
+  /** The newest HELLO of each client of each identity. */
+  readonly #newest = new Map<string, { readonly socket: FakeSocket; readonly term: number; readonly attempt: number }>();
+  readonly #ended = new WeakSet<FakeSocket>();
   readonly #subscriptions = new Map<FakeSocket, Set<string>>();
   readonly #last = new Map<string, number>();
   /** Give it to `connect` as `WebSocket`. */
@@ -199,13 +209,15 @@ export class FakeServer {
 
   welcome(socket: FakeSocket, fields: Frame = {}): void {
     const frame = { session: "s1", node: "n1", clock: 1, heartbeat_ms: 15_000, streams: this.streams, limits: this.limits };
-    socket.deliver({ type: "WELCOME", ...frame, ...fields });
+    const key = this.identify(socket);
+    socket.deliver({ type: "WELCOME", ...frame, ...(key === null ? {} : { key }), ...fields });
   }
 
   receive(socket: FakeSocket, frame: Frame): void {
-    if (this.intercept?.(socket, frame)) return;
+    if (this.#ended.has(socket) || this.intercept?.(socket, frame)) return;
     const type = frame["type"] as string;
     if (type === "HELLO") {
+      if (!this.#admit(socket, frame)) return;
       this.#subscriptions.set(socket, new Set());
       this.welcome(socket);
       const claims = { ...Object.fromEntries(this.streams.map((name) => [name, null])), ...frame["streams"] };
@@ -223,15 +235,20 @@ export class FakeServer {
   join(socket: FakeSocket, name: string, position: WirePosition | null): void {
     const log = this.log(name);
     this.#subscriptions.get(socket)?.add(name);
-    const proved =
-      position?.epoch === log.epoch &&
-      position.last_seq_id <= log.seq &&
-      log.checksum(position.last_seq_id) === position.checksum;
-    if (proved) return socket.deliver(log.delta(name, position.last_seq_id));
-    const reason = position === null ? "new" : position.epoch === log.epoch ? "diverged" : "epoch";
-    const snapshot = log.snapshot(name, reason);
+    if (this.#proved(log, position)) return socket.deliver(log.delta(name, position!.last_seq_id));
+    const snapshot = this.#snapshot(name, position);
     socket.deliver(snapshot);
     socket.deliver(log.delta(name, snapshot["seq"]));
+  }
+
+  #proved(log: FakeLog, position: WirePosition | null): boolean {
+    if (position?.epoch !== log.epoch || position.last_seq_id > log.seq) return false;
+    return log.checksum(position.last_seq_id) === position.checksum;
+  }
+
+  #snapshot(name: string, position: WirePosition | null): Frame {
+    const log = this.log(name);
+    return log.snapshot(name, position === null ? "new" : position.epoch === log.epoch ? "diverged" : "epoch");
   }
 
   ping(socket = this.socket): void {
@@ -239,10 +256,56 @@ export class FakeServer {
     socket.deliver({ type: "PING", t: 1, heads: Object.fromEntries(heads) });
   }
 
+  /** What the HTTP endpoint answers to a claim: a SYNC_DELTA where it is proved, else a SYNC_SNAPSHOT (protocol 8). */
+  delta(name: string, claim: WirePosition | null): Frame {
+    const log = this.log(name);
+    return this.#proved(log, claim) ? log.delta(name, claim!.last_seq_id) : this.#snapshot(name, claim);
+  }
+
   /** Ends the newest socket, or the one given. */
   drop(code = 1006, socket = this.socket): void {
-    this.#subscriptions.delete(socket);
+    this.leave(socket);
     socket.drop(code);
+  }
+
+  /** Ends a socket for good, and says why before. */
+  bye(socket: FakeSocket, code: number, reason: string): void {
+    this.#ended.add(socket);
+    socket.deliver({ type: "BYE", code, reason, reconnect: code < 4500, retry_after_ms: [0, 0] });
+    this.drop(code, socket);
+  }
+
+  /** A socket is gone. */
+  leave(socket: FakeSocket): void {
+    this.#subscriptions.delete(socket);
+  }
+
+  /** The sockets that are open and were welcomed. */
+  get connected(): FakeSocket[] {
+    return [...this.#subscriptions.keys()].filter(({ readyState }) => readyState === 1);
+  }
+
+  /** The newest (term, attempt) of a client wins; the older socket is told to go. */
+  #admit(socket: FakeSocket, { client_id, term = 0, attempt = 0, key }: Frame): boolean {
+    const identity = this.identify(socket);
+    if (key !== undefined && key !== null && key !== identity) {
+      this.bye(socket, 4501, "KEY");
+      return false;
+    }
+    const client = JSON.stringify([identity, client_id]);
+    const old = this.#newest.get(client);
+    const older = old && old.socket !== socket && (term < old.term || (term === old.term && attempt < old.attempt));
+    if (older) {
+      this.fenced++;
+      this.bye(socket, 4509, "SUPERSEDED");
+      return false;
+    }
+    this.#newest.set(client, { socket, term, attempt });
+    if (old && old.socket !== socket && old.socket.readyState === 1) {
+      this.fenced++;
+      this.bye(old.socket, 4509, "SUPERSEDED");
+    }
+    return true;
   }
 
   #message(socket: FakeSocket, { id, producer, n, stream, payload, settled }: Frame): void {
