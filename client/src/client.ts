@@ -63,6 +63,7 @@ export function createClient(address: string | URL, options: Options = {}): Clie
   const roster = createRoster(settings, (frame) => connection.send(JSON.stringify(frame)));
   const host: TabsHost = {
     url,
+    key: options.key,
     clientId,
     settings,
     signal,
@@ -75,6 +76,8 @@ export function createClient(address: string | URL, options: Options = {}): Clie
       return stream && { position: stream.cursor.position, live: stream.live };
     },
     restart: (reason) => connection.restart(reason),
+    retry: () => connection.retry(),
+    waiting: () => ({ attempt: connection.attempt, retryAt: connection.retryAt }),
     wake: (cause) => connection.wake(cause),
     suspend: (cause) => connection.suspend(cause),
   };

@@ -1,19 +1,18 @@
 /**
- * reconnect_channels: resumable, deduplicated WebSocket streams.
+ * reconnect_channels: resumable, deduplicated WebSocket streams, one connection for all tabs of a browser.
  *
  * Loading it also sets `globalThis.ReconnectChannels`, for pages without modules. A second copy on the page (a bundle
  * beside the script tag) uses the first one's objects, so that `instanceof` and the list of clients hold.
  */
-import { api } from "./api.ts";
+import { api } from "./full.ts";
+import { shared } from "./shared.ts";
 
-const KEY = Symbol.for("reconnect_channels.v1");
-const scope = globalThis as { [KEY]?: typeof api; ReconnectChannels?: typeof api };
-
-export const ReconnectChannels: typeof api = (scope[KEY] ??= Object.freeze(api));
-scope.ReconnectChannels ??= ReconnectChannels;
+export const ReconnectChannels: typeof api = shared(api);
 
 export const {
   connect,
+  shareTabs,
+  pagePositions,
   describe,
   calculateBackoff,
   uuid4,

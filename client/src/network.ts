@@ -1,7 +1,7 @@
 import { after, type Clock } from "./clock.ts";
 
 /** Why now may be a good time to try, or to look whether the connection still lives. */
-export type WakeCause = "online" | "connection" | "visible" | "pageshow" | "resume" | "clock" | "user";
+export type WakeCause = "online" | "connection" | "visible" | "pageshow" | "resume" | "clock" | "user" | "tab";
 
 /** What is watched; parts that an environment lacks are left out. */
 export interface NetworkSources {

@@ -22,6 +22,8 @@ export interface TabInfo {
 /** What tab sharing may do with the client it works for. None of these throws. */
 export interface TabsHost {
   readonly url: string;
+  /** The identity key, if the server issued one. */
+  readonly key: string | undefined;
   /** This tab's own id. */
   readonly clientId: string;
   readonly settings: Settings & { readonly clock: Clock };
@@ -32,6 +34,10 @@ export interface TabsHost {
   /** Begins anew at once with what `TabsLink.open` now opens: another role, another way. */
   restart(reason: string): void;
   wake(cause: WakeCause): void;
+  /** Out of FAILED: it works again. */
+  retry(): void;
+  /** What this tab waits for, while its connection is down. */
+  waiting(): { readonly attempt: number; readonly retryAt: number | null };
   /** Lets the connection go until the next `wake`. */
   suspend(cause: string): void;
   close(code: number, reason: string): void;

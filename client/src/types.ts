@@ -1,7 +1,7 @@
 /**
  * The package's types. At run time the same names come from `index.ts`: those of the page's first copy.
  */
-export { api as ReconnectChannels, api as default, connect } from "./api.ts";
+export { api as ReconnectChannels, api as default, connect } from "./full.ts";
 export { calculateBackoff } from "./backoff.ts";
 export {
   ClosedError,
@@ -12,8 +12,10 @@ export {
   Rejected,
   StateTransitionError,
 } from "./errors.ts";
+export { pagePositions } from "./page.ts";
 export { uuid4 } from "./random.ts";
 export { describe } from "./sync.ts";
+export { shareTabs } from "./tabs/index.ts";
 
 export type { Clock } from "./clock.ts";
 export type { Entry, SnapshotReason, UnknownFrame } from "./frames.ts";
@@ -29,3 +31,5 @@ export type { State, StateChange } from "./state-machine.ts";
 export type { EventsInfo, SnapshotInfo, SubscribeOptions } from "./stream.ts";
 export type { SyncState } from "./sync.ts";
 export type { Ending, OpenTransport, SocketConstructor, SocketLike, Transport, TransportEvents } from "./transport.ts";
+export type { Role, TabInfo, Tabs } from "./sharing.ts";
+export type { TabsEnvironment, TabsOptions } from "./tabs/index.ts";

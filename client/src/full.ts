@@ -1,0 +1,20 @@
+import { api as core, connect as connectAlone } from "./api.ts";
+import type { Options } from "./options.ts";
+import { pagePositions, pageSettings } from "./page.ts";
+import type { Client } from "./public.ts";
+import { shareTabs } from "./tabs/index.ts";
+
+/**
+ * Connects to a consumer and keeps connected; tabs of one login share the connection, unless `tabs` is false.
+ *
+ * @param url absolute, or relative to the page ("/ws/board/1/")
+ * @throws TypeError for a URL that can't be used, RangeError for impossible backoff bounds
+ */
+export function connect(url: string | URL, options: Options = {}): Client {
+  const page = pageSettings();
+  const { tabs = shareTabs({ deltaUrl: page.deltaUrl }), key = page.key } = options;
+  return connectAlone(url, { ...options, key, tabs });
+}
+
+/** All that is public. One object for a page, however many copies of this file it loads. */
+export const api = { ...core, connect, shareTabs, pagePositions };
