@@ -10,6 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .pages import apositions as apositions
+    from .pages import positions as positions
     from .publication import apublish as apublish
     from .publication import publish as publish
     from .publication import publish_many as publish_many
@@ -21,9 +23,11 @@ _HOMES = {
     "publish": "publication",
     "apublish": "publication",
     "publish_many": "publication",
+    "positions": "pages",
+    "apositions": "pages",
     "Reject": "rejection",
 }
-__all__ = ["Reject", "apublish", "publish", "publish_many"]
+__all__ = ["Reject", "apositions", "apublish", "positions", "publish", "publish_many"]
 
 
 def __getattr__(name: str) -> Any:

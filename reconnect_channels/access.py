@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
+import logging
 import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -12,11 +12,15 @@ from urllib.parse import urlsplit
 from django.conf import settings as django_settings
 from django.core.signing import BadSignature, Signer
 from django.http.request import validate_host
+from django.utils.crypto import constant_time_compare
 
 from . import workers
 from .conf import settings
+from .identity import identity_keys
 from .protocol.codes import Close, Reason
 from .protocol.frames import STREAM_NAME, Message
+
+logger = logging.getLogger(__name__)
 
 PORTS = {"http": 80, "https": 443}
 LOCAL_HOSTS = [".localhost", "127.0.0.1", "[::1]"]
@@ -65,6 +69,7 @@ class Access:
         self.scope = scope
         self.identity = ""
         self.issued: str | None = None  # a guest's signed identity, to be told in WELCOME
+        self.key: str | None = None  # of who is logged in, to be told in WELCOME
         self.has_snapshot = _overridden(consumer, "get_snapshot")
         self.takes_messages = hasattr(consumer, "receive_message")
         self._own: frozenset[str] = frozenset()
@@ -73,6 +78,23 @@ class Access:
     def refusal(self) -> tuple[Close, str] | None:
         """Why this handshake can't be served."""
         return None if origin_allowed(self.scope) else (Close.FORBIDDEN, Reason.ORIGIN)
+
+    async def recognise(self, given: str | None) -> bool:
+        """Reads the identity key of the socket; False when the page that opened it was another's.
+
+        :param given: the key that the page was rendered with, if it has one.
+        """
+        user, session = self.scope.get("user"), self.scope.get("session")
+        keys: list[str] = []
+        if user is not None or session is not None:
+            keys = await workers.run(identity_keys, user, session)
+        elif given is not None:
+            logger.warning(
+                "A page knows who is logged in, but its socket doesn't: its scope has neither user nor "
+                "session. Put AuthMiddlewareStack around the consumer"
+            )
+        self.key = keys[0] if keys else None
+        return given is None or any(constant_time_compare(given, key) for key in keys)
 
     async def identify(self, token: str | None) -> None:
         """Settles whose messages these are: the scope of idempotency keys.
@@ -129,13 +151,3 @@ class Access:
         if _overridden(self.consumer, "can_send"):
             return bool(await workers.call(self.consumer.can_send, message.stream, message))
         return message.stream in self._granted or message.stream in await self.allowed([message.stream])
-
-
-def default_identity(scope: Mapping[str, Any]) -> str | None:
-    """The user's key, else a hash of the session's, else None (a guest)."""
-    user = scope.get("user")
-    if user is not None and user.is_authenticated:
-        return f"user:{user.pk}"
-    session = scope.get("session")
-    key = getattr(session, "session_key", None)
-    return "session:" + hashlib.sha256(key.encode()).hexdigest()[:32] if key else None

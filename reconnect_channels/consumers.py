@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from .access import default_identity
+from .identity import default_identity
 from .live.connection import serve
 from .live.plain import PlainSocket
 from .protocol.frames import SUBPROTOCOL, Message

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any
 
-from .. import drift, workers
+from .. import drift, signals, workers
 from ..access import Access
 from ..conf import settings
 from ..protocol import exchange, frames
@@ -21,6 +21,7 @@ from ..protocol.recovery import Answer, Decision, decide, known_checksum, needs_
 from ..protocol.subscription import State, Subscription
 from ..publication import node_clock
 from .delivery import Delivery
+from .fencing import Rank, Session
 from .hub import NODE, get_hub
 from .sending import Send, Sender
 from .tap import UNREADABLE, StreamTap
@@ -71,7 +72,8 @@ class Connection:
         self._taps: dict[Subscription, StreamTap] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._accepted = False
-        self._closing = False
+        self._session: Session | None = None  # once it is known who it is
+        self.closing = False  # BYE was said, or nobody is there to hear it
         self._timer: asyncio.TimerHandle | None = None
 
     # -- between server and consumer ---------------------------------------------------------------
@@ -105,7 +107,7 @@ class Connection:
             if not self._accepted:  # a refused handshake is an anonymous 1006 in browsers
                 await self._accept({"type": "websocket.accept"})
             code = event.get("code") or 1000
-            if code == 1000 and not self._closing:
+            if code == 1000 and not self.closing:
                 code = (
                     Close.FORBIDDEN if self.exchange.phase is exchange.Phase.AWAITING_HELLO else Close.RESYNC
                 )
@@ -121,19 +123,32 @@ class Connection:
         await self.sender.drained()
 
     async def _refuse(self, code: int, reason: str) -> None:
-        if not self._closing:
+        if not self.closing:
             self.exchange.close(Close.RESYNC, reason)
-            self._bye(code, reason, (0, 0))
+            self._bye(exchange.Bye(code, reason))
         await self.sender.drained()
 
     def detach(self) -> None:
         """The end, however it came. Synchronous and in memory: `disconnect()` isn't called on half of
         the ways a socket ends (django/channels#1466)."""
-        self._closing = True
+        self._close()
         self.exchange.close(Close.GOING_AWAY, "gone")
         self.sender.end()
 
+    def _close(self) -> None:
+        self.closing = True
+        if self._session is not None:
+            self.hub.holders.leave(self._session, self)
+
+    def supersede(self, term: int) -> None:
+        """Ends the socket in favour of a newer one of the same client (design 10.4).
+
+        What handlers are working on is finished and stored; the rest is sent again on the newer socket.
+        """
+        self.perform(self.exchange.close(Close.SUPERSEDED, "superseded", term=term))
+
     def _gone(self) -> None:
+        self._close()
         self.exchange.close(Close.GOING_AWAY, "gone")  # frames that still come join nothing
         self._events.put_nowait({"type": "websocket.disconnect", "code": 1006})
         self.welcomed.set()  # nobody waits for it in vain
@@ -162,7 +177,7 @@ class Connection:
 
     def write(self, text: str) -> None:
         """Sends a control frame now or in turn; nothing after a close."""
-        if not self._closing:
+        if not self.closing:
             self.sender.put({"type": "websocket.send", "text": text})
 
     def perform(self, actions: list[exchange.Action]) -> None:
@@ -193,10 +208,10 @@ class Connection:
                         tap.resync(Resync.DIVERGED)
                 case exchange.Ping():
                     self._ping()
-                case exchange.Bye(code, reason, retry):
-                    self._bye(code, reason, retry)
+                case exchange.Bye():
+                    self._bye(action)
                 case exchange.Report():
-                    pass
+                    self._report(action)
 
     def _tick(self) -> None:
         self._timer = self.loop.call_later(TICK, self._tick)
@@ -211,12 +226,20 @@ class Connection:
         }
         self.write(frames.ping(int(now * 1000), heads))
 
-    def _bye(self, code: int, reason: str, retry: tuple[int, int]) -> None:
-        if self._closing:
+    def _report(self, report: exchange.Report) -> None:
+        try:
+            signals.telemetry.send_robust(
+                type(self.consumer), metrics=dict(report.metrics), environment=report.environment
+            )
+        except Exception:  # an `async def` receiver, which can't be called in a running loop
+            logger.exception("telemetry couldn't be sent to its receivers")
+
+    def _bye(self, bye: exchange.Bye) -> None:
+        if self.closing:
             return
-        self.write(frames.bye(code, reason, retry))
-        self._closing = True
-        self.sender.put({"type": "websocket.close", "code": int(code), "reason": reason[:100]})
+        self.write(frames.bye(bye.code, bye.reason, bye.retry_after_ms, term=bye.term))
+        self._close()
+        self.sender.put({"type": "websocket.close", "code": int(bye.code), "reason": bye.reason[:100]})
         for subscription in list(self._taps):
             self._leave(subscription)
         if self._timer is not None:
@@ -231,9 +254,14 @@ class Connection:
     # -- joining -----------------------------------------------------------------------------------
 
     async def _greet(self, hello: frames.Hello, claims: Mapping[str, Position | None]) -> None:
+        if not await self.access.recognise(hello.key):
+            self.perform(self.exchange.close(Close.UNAUTHENTICATED, "another identity"))
+            return
         await self.access.identify(hello.identity)
         await asyncio.shield(self.hub.clock_known)
         own = await self.access.own_streams()
+        if self.closing or not self._enter(hello):
+            return
         limits = self.exchange.limits
         self.write(
             frames.welcome(
@@ -244,6 +272,7 @@ class Connection:
                 streams=own,
                 limits=limits.wire(),
                 identity=self.access.issued,
+                key=self.access.key,
             )
         )
         self.welcomed.set()
@@ -254,6 +283,16 @@ class Connection:
             self.write(frames.error(413, Reason.LIMIT, text, streams=beyond))
         action, replaced = self.exchange.join(None, taken, self.loop.time())
         self.perform([exchange.Leave(replaced), action])
+
+    def _enter(self, hello: frames.Hello) -> bool:
+        """Takes its place from an older socket of the client; False when a newer one has it."""
+        session = Session(self.access.identity, hello.client_id)
+        newer = self.hub.holders.enter(session, Rank(hello.term, hello.attempt), self)
+        if newer is not None:
+            self.supersede(newer.term)
+            return False
+        self._session = session
+        return True
 
     async def _join(self, action: exchange.Join) -> None:
         """Asks for the rights, answers SUBSCRIBED, then recovers each stream (design 10.5)."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-WAITING = 64  # messages of one socket that wait for their turn; good clients have 16 in flight
+WAITING = 256  # messages of one socket that wait for their turn: one tab has 16 in flight, 20 tabs 8 each
 
 Lane = tuple[str, str]
 
@@ -26,7 +26,8 @@ Lane = tuple[str, str]
 class Delivery:
     """Runs handlers in tasks of their own, so that a slow one delays no ACK and no other stream.
 
-    A running handler outlives its socket: its outcome is stored, and the retry gets it.
+    A running handler outlives its socket: its outcome is stored, and the retry gets it. What didn't begin
+    before the end never does: who can't be answered sends it again.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -52,7 +53,7 @@ class Delivery:
 
     async def _run(self, key: Lane, lane: deque[Message]) -> None:
         try:
-            while lane and not self._connection.sender.gone:
+            while lane and not self._connection.closing:
                 message = lane.popleft()
                 try:
                     outcome = await self._process(message)
@@ -67,9 +68,10 @@ class Delivery:
     async def _process(self, message: Message) -> Outcome:
         connection = self._connection
         await connection.welcomed.wait()
-        if connection.sender.gone:
+        allowed = not connection.closing and await connection.access.may_send(message)
+        if connection.closing:
             return base.UNAVAILABLE
-        if not await connection.access.may_send(message):
+        if not allowed:
             return base.FORBIDDEN
         handler = connection.consumer.receive_message
         identity = connection.access.identity

@@ -29,6 +29,7 @@ from ..publication import node_clock
 from ..snapshots import Snapshot
 from .builds import Builds
 from .feed import Feed, Tap
+from .fencing import Holders
 from .heads import Heads
 from .wakeups import Wakeups
 
@@ -64,6 +65,7 @@ class Hub:
     def __init__(self, loop: asyncio.AbstractEventLoop, alias: str) -> None:
         self.loop = loop
         self.feeds: dict[str, Feed] = {}
+        self.holders = Holders()
         self.holes = 0  # healed from the log
         self._alias = alias
         self._wakeups: Wakeups

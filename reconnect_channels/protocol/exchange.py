@@ -8,18 +8,22 @@ time and performs what it returns, in order; so every order of events can be tes
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
-from . import frames
+from . import frames, telemetry
 from .bucket import TokenBucket
 from .clock import LamportClock
 from .codec import MAX_FRAME, MAX_MESSAGE, CodecError, check, encode
 from .codes import Close, Reason
 from .position import InvalidPosition, Position, parse
 from .subscription import ACK_BYTES, ACK_ENTRIES, WINDOW_BYTES, WINDOW_ENTRIES, State, Subscription
+
+REPORT_INTERVAL = 10.0  # seconds between two reports that are looked at
+LATEST_TURN = 10.0  # seconds that a message over the rate is sent away for at most
 
 
 @dataclass(frozen=True)
@@ -118,18 +122,20 @@ class Ping:
 
 @dataclass(frozen=True)
 class Report:
-    """The client's own measurements."""
+    """The client's own measurements, as `telemetry` lets them through."""
 
-    metrics: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    environment: str | None = None
 
 
 @dataclass(frozen=True)
 class Bye:
     """Send BYE, then close with its code."""
 
-    code: Close
+    code: int
     reason: str
     retry_after_ms: tuple[int, int] = (0, 0)
+    term: int | None = None  # of the socket that supersedes this one
 
 
 Action = Send | Greet | Join | Leave | Deliver | Wake | Resync | Ping | Report | Bye
@@ -148,6 +154,9 @@ class Exchange:
         self._heard = now
         self._pinged = now
         self._bucket = TokenBucket(self.limits.rate, self.limits.burst, now)
+        self._next_turn = now
+        self._reported = -math.inf
+        self.ignored_reports = 0
 
     # -- frames ------------------------------------------------------------------------------------
 
@@ -178,7 +187,7 @@ class Exchange:
             case frames.Unsubscribe():
                 return self._unsubscribe(frame)
             case frames.Telemetry():
-                return [Report(frame.metrics)]
+                return self._report(frame, now)
 
     def _hello(self, hello: frames.Hello) -> list[Action]:
         if self.phase is not Phase.AWAITING_HELLO:
@@ -266,7 +275,8 @@ class Exchange:
         wait = self._bucket.take(now)
         if wait:
             text = f"more than {self.limits.rate:g} messages a second"
-            return [self._refuse(message, 429, Reason.RATE, text, retry_after_ms=int(wait * 1000) + 1)]
+            after = int(self._turn(wait, now) * 1000) + 1
+            return [self._refuse(message, 429, Reason.RATE, text, retry_after_ms=after)]
         if not self.clock.plausible(message.clock):
             return [self._refuse(message, 400, Reason.CLOCK, "the clock is too far ahead")]
         try:
@@ -277,6 +287,24 @@ class Exchange:
             return [self._refuse(message, 413, Reason.SIZE, f"more than {self.limits.max_message} bytes")]
         self.clock.observe(message.clock)
         return [Deliver(message)]
+
+    def _turn(self, wait: float, now: float) -> float:
+        """How long a message over the rate waits: one turn after the one refused before it.
+
+        All who wait for the next token would come back for it at once: a tab that speaks for others sends
+        for many producers, whose oldest messages must not be crowded out by the others' younger ones.
+        """
+        turn = max(self._next_turn, now + wait)
+        self._next_turn = min(turn + 1 / self.limits.rate, now + LATEST_TURN)
+        return turn - now
+
+    def _report(self, frame: frames.Telemetry, now: float) -> list[Action]:
+        if now - self._reported < REPORT_INTERVAL:
+            self.ignored_reports += 1
+            return []
+        self._reported = now
+        metrics = telemetry.sane(frame.metrics)
+        return [Report(metrics, telemetry.environment(frame.environment))] if metrics else []
 
     @staticmethod
     def _refuse(
@@ -295,13 +323,20 @@ class Exchange:
         refusal = frames.error(400, Reason.INVALID_SEQ, text, ref=ref, streams=sorted(streams))
         return [Send(refusal), *self.close(Close.INVALID_SEQ, Reason.INVALID_SEQ)]
 
-    def close(self, code: Close, reason: str, retry_after_ms: tuple[int, int] = (0, 0)) -> list[Action]:
+    def close(
+        self,
+        code: Close,
+        reason: str,
+        retry_after_ms: tuple[int, int] = (0, 0),
+        *,
+        term: int | None = None,
+    ) -> list[Action]:
         """Ends the exchange; later frames are ignored."""
         if self.phase is Phase.CLOSED:
             return []
         self.phase = Phase.CLOSED
         left = [self.end(name) for name in list(self.subscriptions)]
-        bye = Bye(code, reason, retry_after_ms)
+        bye = Bye(code, reason, retry_after_ms, term)
         return [Leave(left), bye] if left else [bye]
 
     # -- time --------------------------------------------------------------------------------------

@@ -48,6 +48,7 @@ class Hello(Struct, frozen=True):
     attempt: Count = 0
     clock: Count = 0
     identity: Annotated[str, Meta(max_length=500)] | None = None
+    key: Annotated[str, Meta(max_length=200)] | None = None
     traceparent: Annotated[str, Meta(max_length=60)] | None = None
 
 
@@ -91,6 +92,7 @@ class Pong(Struct, frozen=True):
 
 class Telemetry(Struct, frozen=True):
     metrics: dict[str, Any] = {}
+    environment: Any = None
 
 
 ClientFrame = Hello | Subscribe | Unsubscribe | Message | Ack | Pong | Telemetry
@@ -148,8 +150,9 @@ def welcome(
     streams: list[str],
     limits: dict[str, int],
     identity: str | None,
+    key: str | None = None,
 ) -> str:
-    frame = {
+    frame: dict[str, Any] = {
         "type": "WELCOME",
         "session": session,
         "node": node,
@@ -160,6 +163,8 @@ def welcome(
     }
     if identity is not None:
         frame["identity"] = identity
+    if key is not None:
+        frame["key"] = key
     return encode(frame)
 
 
@@ -250,14 +255,21 @@ def ping(t: int, heads: dict[str, Position]) -> str:
     return encode({"type": "PING", "t": t, "heads": {name: head.wire() for name, head in heads.items()}})
 
 
-def bye(code: Close | int, reason: str, retry_after_ms: tuple[int, int] | None = None) -> str:
-    """Always before a close: servers lose reasons and replace codes."""
-    return encode(
-        {
-            "type": "BYE",
-            "code": int(code),
-            "reason": reason,
-            "reconnect": reconnects(code),
-            "retry_after_ms": list(retry_after_ms or (0, 0)),
-        }
-    )
+def bye(
+    code: Close | int,
+    reason: str,
+    retry_after_ms: tuple[int, int] | None = None,
+    *,
+    term: int | None = None,
+) -> str:
+    """Always before a close: servers lose reasons and replace codes. `term`: of the socket that stays."""
+    frame: dict[str, Any] = {
+        "type": "BYE",
+        "code": int(code),
+        "reason": reason,
+        "reconnect": reconnects(code),
+        "retry_after_ms": list(retry_after_ms or (0, 0)),
+    }
+    if term is not None:
+        frame["term"] = term
+    return encode(frame)

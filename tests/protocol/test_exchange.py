@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from reconnect_channels.protocol.clock import MAX_JUMP, LamportClock
 from reconnect_channels.protocol.codes import Close
 from reconnect_channels.protocol.exchange import (
+    LATEST_TURN,
     Bye,
     Deliver,
     Exchange,
@@ -281,6 +282,22 @@ def test_the_rate_is_a_burst_and_then_a_promise():
     assert isinstance(exchange.receive(message(3), later)[0], Deliver)
 
 
+def test_each_message_over_the_rate_is_given_a_turn_of_its_own():
+    exchange = opened(limits=Limits(rate=50, burst=1))
+    assert isinstance(exchange.receive(message(0), 1.0)[0], Deliver)
+    turns = [only(exchange.receive(message(number), 1.0))["retry_after_ms"] for number in range(1, 9)]
+    assert turns == [number * 20 + 1 for number in range(1, 9)]
+    for number, turn in enumerate(turns, 1):
+        assert isinstance(exchange.receive(message(number), 1.0 + turn / 1000)[0], Deliver)
+    assert only(exchange.receive(message(9), 1.162))["retry_after_ms"] <= 21  # all had their turn
+
+
+def test_whoever_floods_is_not_sent_away_for_ever():
+    exchange = opened(limits=Limits(rate=2, burst=1))
+    answers = [exchange.receive(message(number), 1.0) for number in range(1_000)]
+    assert max(only(actions)["retry_after_ms"] for actions in answers[1:]) <= LATEST_TURN * 1_000 + 1
+
+
 @pytest.mark.parametrize(("ahead", "taken"), [(0, True), (MAX_JUMP, True), (MAX_JUMP + 1, False)])
 def test_a_clock_too_far_ahead_is_refused(ahead, taken):
     exchange = Exchange(0.0, clock=LamportClock(100))
@@ -414,8 +431,29 @@ def test_any_frame_at_all_is_lived_through(raw, opening):
     assert json.loads(answer.text)["type"] == "ERROR"
 
 
-def test_telemetry_is_handed_on():
-    assert opened().receive('{"type":"TELEMETRY","metrics":{"a":1}}', 1.0) == [Report({"a": 1})]
+def telemetry(**fields):
+    return json.dumps({"type": "TELEMETRY", "metrics": {"ws_queue_depth": 3, "mine": 1}, **fields})
+
+
+def test_telemetry_is_handed_on_without_unknown_names():
+    assert opened().receive(telemetry(), 1.0) == [Report({"ws_queue_depth": 3.0}, None)]
+
+
+def test_telemetry_says_in_which_environment():
+    assert opened().receive(telemetry(environment="firefox"), 1.0) == [
+        Report({"ws_queue_depth": 3.0}, "firefox")
+    ]
+
+
+def test_telemetry_that_says_nothing_known_is_no_report():
+    assert opened().receive(telemetry(metrics={"mine": 1}), 1.0) == []
+
+
+def test_one_report_in_ten_seconds_and_the_others_are_only_counted():
+    exchange = opened()
+    reports = [at for at in range(35) if exchange.receive(telemetry(), float(at))]
+    assert reports == [0, 10, 20, 30]
+    assert exchange.ignored_reports == 31
 
 
 # -- time ----------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from reconnect_channels.protocol.clock import MAX_JUMP
 from reconnect_channels.protocol.codec import decode
 from reconnect_channels.protocol.codes import Close
 from reconnect_channels.protocol.exchange import (
+    REPORT_INTERVAL,
     Action,
     Bye,
     Deliver,
@@ -68,6 +69,7 @@ class Conversation(RuleBasedStateMachine):
         self.opened_at = self.heard_at = self.pinged_at = self.now
         self.progress: dict[int, float] = {}  # of each subscription: last progress, or last not waited for
         self.tokens, self.tokens_at = float(LIMITS.burst), self.now
+        self.reported_at = -REPORT_INTERVAL
         self.messages = 0
 
     # -- the shell -------------------------------------------------------------------------------------
@@ -217,11 +219,21 @@ class Conversation(RuleBasedStateMachine):
             assert len(actions) == 1
             assert json.loads(actions[0].text)["type"] in ("ERROR", "REJECT")
 
-    @rule(metrics=st.dictionaries(names, st.none() | st.floats(allow_nan=False, allow_infinity=False)))
+    @rule(
+        metrics=st.dictionaries(
+            names | st.just("ws_queue_depth"), st.none() | st.floats(allow_nan=False, allow_infinity=False)
+        )
+    )
     def send_telemetry(self, metrics: dict[str, Any]) -> None:
         actions = self.receive(json.dumps({"type": "TELEMETRY", "metrics": metrics}))
-        if self.is_open:
-            assert actions == [Report(metrics)]
+        if not self.is_open:
+            return
+        due = self.now - self.reported_at >= REPORT_INTERVAL
+        if due:
+            self.reported_at = self.now
+        depth = metrics.get("ws_queue_depth")
+        clamped = None if depth is None else min(max(depth, 0.0), 100_000.0)
+        assert actions == ([Report({"ws_queue_depth": clamped})] if due and clamped is not None else [])
 
     @rule(
         claims=streams(bad=True),

@@ -56,6 +56,7 @@ RULES: dict[str, dict[str, tuple[bool, Any]]] = {
         "clock": (False, is_count),
         "streams": (False, is_map()),
         "identity": (False, or_null(is_text(0, 500))),
+        "key": (False, or_null(is_text(0, 200))),
         "traceparent": (False, or_null(is_text(0, 60))),
     },
     "SUBSCRIBE": {"ref": (True, is_count), "streams": (True, is_map())},
@@ -74,7 +75,10 @@ RULES: dict[str, dict[str, tuple[bool, Any]]] = {
     },
     "ACK": {"streams": (False, is_map()), "parts": (False, is_map(is_count))},
     "PONG": {"t": (False, lambda value: True), "streams": (False, is_map())},
-    "TELEMETRY": {"metrics": (False, lambda value: isinstance(value, dict))},
+    "TELEMETRY": {
+        "metrics": (False, lambda value: isinstance(value, dict)),
+        "environment": (False, lambda value: True),
+    },
 }
 GOOD: dict[str, dict[str, Any]] = {
     "HELLO": {"protocol": "reconnect.v1", "client_id": "c", "streams": {}},
@@ -259,8 +263,8 @@ def decoded(frame: str) -> Any:
     return value
 
 
-@given(hostile, hostile, st.integers(0, MAX_SEQ), st.lists(st.just("board:1")), st.none() | hostile)
-def test_welcome(session, node, clock, streams, identity):
+@given(hostile, hostile, st.integers(0, MAX_SEQ), st.lists(st.just("board:1")), *[st.none() | hostile] * 2)
+def test_welcome(session, node, clock, streams, identity, key):
     limits = {"rate": 50}
     frame = decoded(
         frames.welcome(
@@ -271,8 +275,10 @@ def test_welcome(session, node, clock, streams, identity):
             streams=streams,
             limits=limits,
             identity=identity,
+            key=key,
         )
     )
+    optional = {"identity": identity, "key": key}
     assert frame == {
         "type": "WELCOME",
         "session": session,
@@ -281,7 +287,7 @@ def test_welcome(session, node, clock, streams, identity):
         "heartbeat_ms": 15_000,
         "streams": streams,
         "limits": limits,
-    } | ({} if identity is None else {"identity": identity})
+    } | {name: value for name, value in optional.items() if value is not None}
 
 
 @given(st.integers(0, MAX_SEQ))
@@ -377,14 +383,15 @@ def test_ping(t, heads):
 
 @pytest.mark.parametrize("code", Close)
 @pytest.mark.parametrize("window", [None, (0, 0), (100, 5_000)])
-def test_bye(code, window):
-    assert decoded(frames.bye(code, 'be"cause', window)) == {
+@pytest.mark.parametrize("term", [None, 0, 7])
+def test_bye(code, window, term):
+    assert decoded(frames.bye(code, 'be"cause', window, term=term)) == {
         "type": "BYE",
         "code": int(code),
         "reason": 'be"cause',
         "reconnect": code < 4500,
         "retry_after_ms": list(window or (0, 0)),
-    }
+    } | ({} if term is None else {"term": term})
 
 
 def test_a_position_in_a_frame_is_read_back_from_a_frame():
