@@ -40,6 +40,8 @@ const CLOSED = { code: 1006, reason: "" };
 
 export function createNetwork(loop: Loop, server: FakeServer): Network {
   const cables = new Set<Cable>();
+  /** Closed by the page; the server doesn't know yet. */
+  const closing = new Set<Cable>();
   const origins = new WeakMap<FakeSocket, { cookie: string | null; tab: Tab }>();
   let state: Network["state"] = "up";
   let held: (() => void)[] = [];
@@ -65,6 +67,13 @@ export function createNetwork(loop: Loop, server: FakeServer): Network {
         if (!doomed && !refused) tab.post("network", 0, () => void (doomed || run()));
       });
     const forget = () => cables.delete(cable);
+    const hangUp = (code?: number) => {
+      closing.add(cable);
+      up(() => {
+        closing.delete(cable);
+        inner?.close(code);
+      });
+    };
     /** The page's end closes without its doing. */
     const closed = (event: { code: number; reason: string }, error = false) => {
       if (socket.readyState === 3) return;
@@ -83,12 +92,12 @@ export function createNetwork(loop: Loop, server: FakeServer): Network {
       doom: () => void (doomed = true),
       thaw() {
         if (!doomed) return;
-        up(() => inner?.close());
+        hangUp();
         tab.post("network", 0, () => closed(CLOSED));
       },
       died() {
         forget();
-        up(() => inner?.close());
+        hangUp();
       },
       broke() {
         refused = true;
@@ -101,7 +110,7 @@ export function createNetwork(loop: Loop, server: FakeServer): Network {
     socket.toServer = (run) => up(() => inner && run(inner));
     socket.ended = () => {
       forget();
-      up(() => inner?.close(1000));
+      hangUp(1000);
       tab.post("network", 50, () => socket.over());
     };
     up(() => {
@@ -133,7 +142,7 @@ export function createNetwork(loop: Loop, server: FakeServer): Network {
       if (next === "mute") return;
       const arrivals = held;
       held = [];
-      if (next === "down") for (const cable of [...cables]) cable.broke();
+      if (next === "down") for (const cable of [...cables, ...closing]) cable.broke();
       else for (const arrive of arrivals) arrive();
     },
     cables,

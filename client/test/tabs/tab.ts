@@ -31,7 +31,7 @@ export interface Tab {
   readonly hidden: boolean;
   /** Its timers run. */
   readonly awake: boolean;
-  readonly environment: TabsEnvironment;
+  readonly environment: TabsEnvironment & { readonly window: PageTarget; readonly document: PageTarget };
   readonly WebSocket: new (url: string, protocols: string[]) => SocketLike;
   /** Timers that are set. */
   readonly timers: number;
@@ -61,10 +61,38 @@ const EPOCH_MS = 1_700_000_000_000;
 const INTENSIVE_MS = 300_000;
 const CHAIN = 5;
 
+/**
+ * What events of a page come to. Node's own EventTarget holds the listeners that end with a signal only weakly, and then
+ * may forget to end them.
+ */
+export class PageTarget extends EventTarget {
+  visibilityState = "visible";
+  /** Who listens, by type. */
+  readonly #heard = new Map<string, Set<EventListener>>();
+
+  /** The types that somebody listens to, once for each listener. */
+  get listening(): string[] {
+    return [...this.#heard].flatMap(([type, listeners]) => Array.from(listeners, () => type));
+  }
+
+  override addEventListener(type: string, listener: EventListener, options: AddEventListenerOptions = {}): void {
+    const { signal } = options;
+    if (signal?.aborted) return;
+    this.#heard.set(type, (this.#heard.get(type) ?? new Set()).add(listener));
+    super.addEventListener(type, listener);
+    signal?.addEventListener("abort", () => this.removeEventListener(type, listener));
+  }
+
+  override removeEventListener(type: string, listener: EventListener): void {
+    this.#heard.get(type)?.delete(listener);
+    super.removeEventListener(type, listener);
+  }
+}
+
 export function createTab(browser: Browser, id: string): Tab {
   const { loop, locks, network } = browser;
-  const window = new EventTarget();
-  const document = Object.assign(new EventTarget(), { visibilityState: "visible" });
+  const window = new PageTarget();
+  const document = new PageTarget();
   const born = loop.now - loop.between(0, 5_000);
   const timers = new Set<Task>();
   let backlog: { readonly kind: TaskKind; readonly task: Task; readonly run: () => void }[] = [];
@@ -232,7 +260,7 @@ export function createTab(browser: Browser, id: string): Tab {
     hide: () => setVisibility("hidden"),
     show: () => setVisibility("visible"),
   };
-  const environment: TabsEnvironment = {
+  const environment: Tab["environment"] = {
     locks: browser.lacks.locks ? undefined : locks.of(tab),
     openPipe: (name, received) => (browser.lacks.pipe ? undefined : browser.channels.open(tab, name, received)),
     storage: browser.storageOf(tab),

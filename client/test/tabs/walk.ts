@@ -1,0 +1,366 @@
+/** A walk: a browser with some tabs, a server, and whatever may happen to them, checked against what is promised. */
+import { connect } from "../../src/index.ts";
+import { FakeServer, type FakeSocket } from "../../src/testing.ts";
+import { createBrowser, type Browser } from "./browser.ts";
+import { print, type Command } from "./commands.ts";
+import { createLoop, type Loop } from "./loop.ts";
+import { createPage, type Page, type Sent } from "./page.ts";
+import type { Tab, TabsEnvironment } from "./tab.ts";
+
+const STREAMS = ["s", "t"];
+const MAX_TABS = 6;
+/** Backoff, a connect timeout, a dead connection's silence, and timers of hidden pages on top. */
+const HEAL_MS = 120_000;
+const HEARTBEAT_MS = 15_000;
+
+/** What a run came to. */
+export interface Outcome {
+  /** Empty: every promise was kept. */
+  readonly problems: readonly string[];
+  readonly trace: readonly string[];
+  readonly stats: Readonly<Record<string, number>>;
+}
+
+export interface WalkOptions {
+  readonly trace?: boolean;
+  /** How a page shares its connection; undefined: not at all. */
+  readonly share?: ((environment: TabsEnvironment, key: string) => object) | undefined;
+}
+
+/** Runs commands in the world of a seed. The same arguments give the same outcome. */
+export async function walk(seed: number, commands: readonly Command[], options: WalkOptions = {}): Promise<Outcome> {
+  const loop = createLoop(seed);
+  const restore = takeOver(loop);
+  try {
+    return await createWalk(loop, options).run(commands);
+  } finally {
+    restore();
+  }
+}
+
+/** Ids and jitter of the code under test come from the seed, and it has no other timers than the tab's. */
+function takeOver(loop: Loop): () => void {
+  const { crypto, setTimeout } = globalThis;
+  const original = crypto.getRandomValues;
+  crypto.getRandomValues = ((array: Uint32Array) => {
+    for (let i = 0; i < array.length; i++) array[i] = loop.random() * 2 ** 32;
+    return array;
+  }) as typeof original;
+  globalThis.setTimeout = (() => {
+    throw new Error("a timer that is not of the tab's clock");
+  }) as never;
+  return () => Object.assign(globalThis, { setTimeout }) && void (crypto.getRandomValues = original);
+}
+
+function createWalk(loop: Loop, { trace: tracing = false, share }: WalkOptions) {
+  const server = new FakeServer();
+  const problems: string[] = [];
+  const trace: string[] = [];
+  const pages: Page[] = [];
+  const sent: Sent[] = [];
+  const leaders = new Map<string, Tab>();
+  const stats = { commands: 0, sends: 0, hellos: 0, duplicates: 0, deltas: 0, healMs: 0 };
+  let published = 0;
+  let settling = false;
+
+  const complain = (what: string) => {
+    note(`PROBLEM ${what}`);
+    if (problems.length < 20) problems.push(`at ${Math.round(loop.now)} ms: ${what}`);
+  };
+  const note = (what: string) => {
+    if (tracing) trace.push(`${(loop.now / 1000).toFixed(3).padStart(9)}  ${what}`);
+  };
+
+  const browser: Browser = createBrowser(loop, server, (url, cookie) => {
+    stats.deltas++;
+    if (cookie === null) return 403;
+    const { pathname, searchParams } = new URL(url, "http://host");
+    const epoch = searchParams.get("epoch");
+    const [last, checksum] = ["last_seq_id", "checksum"].map((name) => Number(searchParams.get(name)));
+    return server.delta(
+      decodeURIComponent(pathname.split("/").at(-1)!),
+      epoch === null ? null : { epoch, last_seq_id: last!, checksum: checksum! },
+    );
+  });
+  browser.cookie = "ada";
+  browser.frozenLocks = loop.random() < 0.5;
+  // Some browsers lack something: then every tab is on its own, and all else holds.
+  if (loop.random() < 0.06) browser.lacks.locks = true;
+  else if (loop.random() < 0.04) browser.lacks.pipe = true;
+  const shares = share !== undefined && !browser.lacks.locks && !browser.lacks.pipe;
+
+  for (const name of STREAMS) {
+    const log = server.log(name);
+    // Snapshots hold the state, where there is one; else everything comes as entries.
+    if (loop.random() < 0.5) Object.defineProperty(log, "state", { get: () => log.entries.map(({ payload }) => payload) });
+  }
+  server.limits = { ...server.limits, in_flight: loop.between(2, 16) };
+  server.identify = (socket) => browser.network.origin(socket)?.cookie ?? null;
+  server.intercept = (socket, frame) => {
+    const tab = browser.network.origin(socket)?.tab;
+    note(`  server < ${tab?.id} ${JSON.stringify(frame)}`);
+    if (frame["type"] === "MESSAGE" && server.answers.has(frame["id"])) stats.duplicates++;
+    if (frame["type"] !== "HELLO") return;
+    stats.hellos++;
+    if (!(frame["term"] > 0) || !tab) return;
+    const leadership = JSON.stringify([frame["key"], frame["client_id"], frame["term"]]);
+    const leader = leaders.get(leadership) ?? tab;
+    leaders.set(leadership, leader);
+    if (leader !== tab) complain(`two leaders of one term: ${leader.id} and ${tab.id}, ${leadership}`);
+  };
+
+  (function beat() {
+    for (const socket of server.connected) server.ping(socket);
+    loop.later(HEARTBEAT_MS, beat);
+  })();
+
+  // -- the pages ---------------------------------------------------------------------------------
+
+  const alive = () => pages.filter(({ tab }) => tab.alive);
+  const awake = () => pages.filter(({ tab }) => tab.awake);
+  /** Those that must be connected now: of the user who is logged in, and not ended by an earlier logout. */
+  const working = () =>
+    awake().filter(({ key, client }) => key === browser.cookie && !client.signal.aborted && client.state !== "FAILED");
+
+  function open(): void {
+    const key = browser.cookie;
+    if (key === null || alive().length >= MAX_TABS) return;
+    const tab = browser.open();
+    const { clock, random, window, document } = tab.environment;
+    const client = connect("ws://host/ws/", {
+      WebSocket: tab.WebSocket,
+      networkAware: { window, document },
+      clock,
+      random,
+      key,
+      tabs: false,
+      ...share?.(tab.environment, key),
+    });
+    note(`${tab.id} opened for ${key}`);
+    let role = "";
+    client.on("change", (snapshot) => {
+      const now = `${snapshot.role} ${snapshot.state}`;
+      if (now !== role) note(`  ${tab.id} is ${(role = now)}`);
+    });
+    const page = createPage(tab, client, key, server, complain);
+    page.subscribe("s");
+    pages.push(page);
+  }
+
+  function send(page: Page, pick: number): void {
+    stats.sends++;
+    const made = page.send(STREAMS[pick % 3] ?? "s");
+    note(`  ${page.tab.id} sends ${made.payload} ${made.id}`);
+    sent.push(made);
+  }
+
+  /** Another user, or nobody, from now on. */
+  function become(cookie: string | null): void {
+    if (cookie === browser.cookie) return;
+    browser.cookie = cookie;
+    for (const page of pages) if (page.key !== cookie) page.left = true;
+    for (const socket of server.connected) {
+      if (browser.network.origin(socket)?.cookie !== cookie) server.bye(socket, 4501, "LOGGED_OUT");
+    }
+  }
+
+  // -- the commands ------------------------------------------------------------------------------
+
+  function perform({ do: kind, pick, ms }: Command): void {
+    const one = <T>(list: readonly T[]): T | undefined => list[pick % Math.max(list.length, 1)];
+    const busy = alive().filter(({ tab }) => !tab.blocked);
+    const page = one(awake());
+    const name = STREAMS[1]!;
+    const publish = () => server.publish(STREAMS[pick % 2]!, `server-${++published}`);
+    note(`> ${kind} ${page?.tab.id ?? ""}`);
+    const actions: Record<Command["do"], () => void> = {
+      open,
+      close: () => one(alive())?.tab.close(),
+      reload() {
+        page?.tab.close();
+        loop.later(0, open);
+      },
+      crash: () => one(alive())?.tab.crash(),
+      freeze: () => page?.tab.freeze(),
+      resume: () => one(busy.filter(({ tab }) => tab.frozen))?.tab.resume(),
+      cache: () => page?.tab.cache(),
+      restore: () => one(busy.filter(({ tab }) => tab.cached))?.tab.restore(),
+      block() {
+        page?.tab.block();
+        loop.later(200 + (pick / 60) * 14_000, () => void (page?.tab.blocked && page.tab.unblock()));
+      },
+      hide: () => page?.tab.hide(),
+      show: () => page?.tab.show(),
+      send: () => page && send(page, pick),
+      burst() {
+        for (let i = 0; page && i < 5 + (pick % 20); i++) send(page, i % 4 ? 0 : 1);
+      },
+      publish,
+      subscribe: () => page?.subscribe(name),
+      unsubscribe: () => page?.unsubscribe(name),
+      resign: () => page?.client.resign(),
+      down: () => void (browser.network.state = "down"),
+      mute: () => void (browser.network.state = "mute"),
+      up: () => void (browser.network.state = "up"),
+      drop: () => {
+        const socket = one<FakeSocket>(server.connected);
+        if (socket) server.drop(1006, socket);
+      },
+      online: () => page?.tab.environment.window.dispatchEvent(new Event("online")),
+      logout() {
+        if (!page || page.client.signal.aborted || page.key !== browser.cookie) return;
+        for (const other of pages) if (other.key === page.key) other.left = true;
+        page.client.logout();
+        loop.later(ms / 2, () => become(null));
+      },
+      login() {
+        become(["ada", "bob"][pick % 2]!);
+        open();
+      },
+      wait() {},
+    };
+    actions[kind]();
+  }
+
+  // -- what must hold ----------------------------------------------------------------------------
+
+  /** What is not yet as it must be once everything has calmed down. */
+  function unsettled(): string[] {
+    const found: string[] = [];
+    const team = working();
+    for (const { tab, client, key, left } of awake()) {
+      const { state, signal } = client;
+      if (!left && (signal.aborted || state === "FAILED")) found.push(`${tab.id} ended: ${state}`);
+      if (key !== browser.cookie && !signal.aborted && state !== "FAILED") found.push(`${tab.id} of ${key} still is ${state}`);
+    }
+    for (const { tab, client, screens } of team) {
+      const { state, sync, waiting, snapshot } = client;
+      if (state !== "CONNECTED" || sync.kind !== "live" || waiting) {
+        found.push(`${tab.id} is ${snapshot.role} ${state} ${sync.kind}, ${waiting} waiting`);
+      }
+      for (const [name, { seen }] of screens) {
+        const { entries } = server.log(name);
+        const same = seen.length === entries.length && entries.every(({ payload }, index) => payload === seen[index]);
+        if (!same) found.push(`${tab.id} shows ${seen.length} of ${entries.length} entries of ${name}`);
+      }
+    }
+    const roles = team.map(({ client }) => client.snapshot.role).sort();
+    const expected = team.map((_, index) => (!shares ? "solo" : index ? "follower" : "leader")).sort();
+    if (String(roles) !== String(expected)) found.push(`roles are ${roles}`);
+    const sockets = server.connected.length;
+    const wanted = shares ? Math.min(team.length, 1) : team.length;
+    if (sockets !== wanted) found.push(`${sockets} sockets for ${team.length} tabs`);
+    return found;
+  }
+
+  /** Time passes until all is as it must be, and it stays so. */
+  async function calm(when: string): Promise<void> {
+    const since = loop.now;
+    let found = unsettled();
+    while (found.length && loop.now - since < HEAL_MS) {
+      await loop.advance(500);
+      found = unsettled();
+    }
+    stats.healMs = Math.max(stats.healMs, loop.now - since);
+    for (const problem of found) complain(`${when}, after ${HEAL_MS} ms: ${problem}`);
+    if (found.length) return;
+    const { hellos } = stats;
+    await loop.advance(HEARTBEAT_MS * 1.5);
+    for (const problem of unsettled()) complain(`${when}, it didn't stay: ${problem}`);
+    if (hellos !== stats.hellos) complain(`${when}, the connection changed in calm`);
+  }
+
+  function checkMessages(): void {
+    const applied = new Map(server.applied.map(({ id }) => [id, 0]));
+    for (const { id } of server.applied) applied.set(id, applied.get(id)! + 1);
+    for (const { id, page, payload, outcome, settled } of sent) {
+      const times = applied.get(id) ?? 0;
+      const what = `${payload} (${outcome || "open"})`;
+      if (times > 1) complain(`${what} was applied ${times} times`);
+      if (outcome === "acked" && times !== 1) complain(`${what} was not applied`);
+      if (outcome === "ClosedError" && times) complain(`${what} was applied, and its sender told that it was never sent`);
+      if (settled > 1 || (!settled && page.tab.alive)) complain(`${what} settled ${settled} times`);
+      const allowed = ["acked", ...(page.left ? ["ClosedError", "OutcomeUnknown"] : [])];
+      if (settled && !settling && !allowed.includes(outcome)) complain(`${what} was not acknowledged`);
+    }
+    const bodies = server.applied.map(({ payload }) => payload);
+    if (new Set(bodies).size !== bodies.length) complain("one message took effect under two ids");
+    for (const stream of STREAMS) {
+      const last = new Map<string, string>();
+      for (const { payload } of server.applied.filter((message) => message.stream === stream)) {
+        const [tab] = String(payload).split("-") as [string];
+        if ((last.get(tab) ?? "") >= String(payload)) complain(`${payload} overtook ${last.get(tab)}`);
+        last.set(tab, String(payload));
+      }
+    }
+  }
+
+  function checkLeaks(): void {
+    for (const { tab } of alive()) {
+      if (tab.timers) complain(`${tab.id} has ${tab.timers} timers after close()`);
+      const { window, document } = tab.environment;
+      const listening = [...window.listening, ...document.listening];
+      if (listening.length) complain(`${tab.id} still listens to ${listening} after close()`);
+    }
+    const { locks, channels, network } = browser;
+    for (const tab of locks.users) complain(`${tab.id} holds or waits for a lock after close()`);
+    for (const tab of channels.users) complain(`${tab.id} has an open pipe after close()`);
+    if (network.cables.size || server.connected.length) complain(`sockets after close()`);
+  }
+
+  async function run(commands: readonly Command[]): Promise<Outcome> {
+    const rejected = (error: unknown) => complain(`an unhandled rejection: ${(error as Error)?.stack ?? String(error)}`);
+    process.on("unhandledRejection", rejected);
+    for (const command of commands) {
+      stats.commands++;
+      perform(command);
+      await loop.advance(command.ms);
+      if (problems.length) break;
+    }
+    if (!problems.length) await finish();
+    process.off("unhandledRejection", rejected);
+    for (const { tab, error } of browser.errors) complain(`${tab.id} threw: ${(error as Error)?.stack ?? String(error)}`);
+    return { problems, trace, stats };
+  }
+
+  async function finish(): Promise<void> {
+    note("> all is well again, who sleeps sleeps on");
+    await loop.advance(15_000); // whoever is busy is done
+    browser.network.state = "up";
+    await calm("with sleepers");
+    if (problems.length) return;
+    note("> everybody wakes");
+    for (const { tab } of alive()) {
+      if (tab.frozen) tab.resume();
+      else if (tab.cached) tab.restore();
+    }
+    await loop.advance(0);
+    for (const { tab } of alive()) tab.show();
+    await calm("with everybody");
+    if (problems.length) return;
+    for (const { client } of alive()) client.close();
+    await loop.advance(5_000);
+    settling = true;
+    checkMessages();
+    checkLeaks();
+  }
+
+  return { run };
+}
+
+/** What to print of a walk that failed, and of the shortest one that was found to fail alike. */
+export function report(
+  seed: number,
+  commands: readonly Command[],
+  { problems }: Outcome,
+  short: readonly Command[],
+  again: Outcome,
+): string {
+  return [
+    ...problems,
+    `seed ${seed}, ${commands.length} commands: ${commands.map(print).join(", ")}`,
+    `shortened to ${short.length}: ${short.map(print).join(", ")}`,
+    ...again.trace.slice(-60),
+    `again: WALK_SEED=${seed} npx vitest run --project source test/tabs/simulation.test.ts`,
+  ].join("\n");
+}
