@@ -1,6 +1,6 @@
 """Fan-out side by side: plain Channels groups against reconnect_channels, on the same server and layers.
 
-python benchmarks/fan_out.py [--sockets 500] [--seconds 6] [--repeat 2] [--json]
+python benchmarks/fan_out.py [--sockets 500] [--seconds 4] [--repeat 5] [--json]
 """
 
 import argparse
@@ -175,8 +175,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--sockets", type=int, default=500)
-    parser.add_argument("--seconds", type=float, default=6.0, help="of measuring, for each server and layer")
-    parser.add_argument("--repeat", type=int, default=2, help="runs of each; the table shows the median")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of measuring, for each server and layer")
+    parser.add_argument("--repeat", type=int, default=5, help="runs of each; the table shows the median")
     parser.add_argument("--layers", nargs="+", choices=LAYERS, default=LAYERS)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--json", action="store_true")

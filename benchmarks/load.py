@@ -3,23 +3,29 @@
     python -m benchmarks.load PORT SERVER_PID SOCKETS SECONDS stock|ours|bare
 
 Publishes the next entry only when all sockets have the one before, so that nothing is merged into one
-frame and each delivery is a frame. Prints one JSON object.
+frame and each delivery is a frame. Prints one JSON object. Plain sockets under epoll and no event loop:
+the load shares the machine's memory and cores with the server, and what it takes shows in the server's
+figures.
 """
 
-import asyncio
 import json
 import os
+import select
+import socket
 import struct
 import sys
 import time
-from collections.abc import Callable
+import urllib.request
 
 import psutil
 
 HOST = "127.0.0.1"
 WARM_UP = 3
+TIMEOUT = 30.0
+PAUSE = 0.000_5  # s; a load asleep in epoll would be woken by each send, at the cost of the server
 ACK_ENTRIES = 250  # as WELCOME says
 ACK_BYTES = 192 * 1024
+ROOM = memoryview(bytearray(262_144))
 HANDSHAKE = (
     "GET /ws/ HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\n"
     "Upgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -37,48 +43,46 @@ def client_frame(text: str) -> bytes:
     return struct.pack("!BBH4x", 0x81, 0x80 | 126, len(payload)) + payload
 
 
-class Reader(asyncio.Protocol):
+class Reader:
     """One socket: counts frames that carry entries."""
 
-    def __init__(self, number: int, ours: bool, on_entries: Callable[[int], None]) -> None:
-        self.number = number
+    def __init__(self, number: int, port: int, ours: bool) -> None:
         self.ours = ours
-        self.on_entries = on_entries
-        self.ready = asyncio.get_running_loop().create_future()
+        self.ready = False
         self.frames = 0
         self.entries = 0
-        self.opened = False
         self.buffer = b""
         self.unacked = [0, 0]
-        self.transport: asyncio.Transport | None = None
+        self.socket = socket.create_connection((HOST, port), timeout=TIMEOUT)
+        self.open(f"bench-{number}", f"{HOST}:{port}")
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        host = "{}:{}".format(*transport.get_extra_info("peername"))
+    def open(self, client_id: str, host: str) -> None:
         more = "Sec-WebSocket-Protocol: reconnect.v1\r\n" if self.ours else ""
-        transport.write(HANDSHAKE.format(host=host, more=more).encode())
+        self.socket.sendall(HANDSHAKE.format(host=host, more=more).encode())
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            answer += self.received()
+        head, _, rest = answer.partition(b"\r\n\r\n")
+        if not head.startswith(b"HTTP/1.1 101"):
+            raise RuntimeError(head.decode())
+        if self.ours:
+            self.socket.sendall(client_frame(json.dumps({**HELLO, "client_id": client_id})))
+        else:
+            self.ready = True
+        self.read(rest)
+        while not self.ready:
+            self.read(self.received())
 
-    def connection_lost(self, error: Exception | None) -> None:
-        if not self.ready.done():
-            self.ready.set_exception(RuntimeError(f"the server closed the connection: {self.buffer[:200]!r}"))
+    def received(self) -> bytes:
+        size = self.socket.recv_into(ROOM)
+        if not size:
+            raise RuntimeError(f"the server closed the connection: {self.buffer[:200]!r}")
+        return ROOM[:size].tobytes()
 
-    def data_received(self, data: bytes) -> None:
+    def read(self, data: bytes) -> int:
+        """How many entries are in it."""
         buffer = self.buffer + data if self.buffer else data
-        if not self.opened:
-            head, found, buffer = buffer.partition(b"\r\n\r\n")
-            if not found:
-                self.buffer = head
-                return
-            if not head.startswith(b"HTTP/1.1 101"):
-                raise RuntimeError(head.decode())
-            self.opened = True
-            assert self.transport is not None
-            if self.ours:
-                self.transport.write(client_frame(json.dumps({**HELLO, "client_id": f"bench-{self.number}"})))
-            else:
-                self.ready.set_result(None)
-        at, end = 0, len(buffer)
+        before, at, end = self.entries, 0, len(buffer)
         while end - at >= 2:
             size, body = buffer[at + 1] & 0x7F, at + 2
             if size == 126:
@@ -92,6 +96,7 @@ class Reader(asyncio.Protocol):
             self.frame(buffer[body : body + size])
             at = body + size
         self.buffer = buffer[at:]
+        return self.entries - before
 
     def frame(self, payload: bytes) -> None:
         entries = 1
@@ -100,12 +105,9 @@ class Reader(asyncio.Protocol):
                 return
             entries = payload.count(b'{"seq":')
             self.acknowledge(payload, entries)
-            if not self.ready.done() and b'"complete":true' in payload:
-                self.ready.set_result(None)
-        if entries and self.ready.done():
-            self.frames += 1
-            self.entries += entries
-            self.on_entries(entries)
+            self.ready = self.ready or b'"complete":true' in payload
+        self.frames += 1
+        self.entries += entries
 
     def acknowledge(self, payload: bytes, entries: int) -> None:
         self.unacked[0] += entries
@@ -117,77 +119,63 @@ class Reader(asyncio.Protocol):
         read = json.loads(payload)
         seq = read["seq"] if snapshot else read["to"]
         position = {"epoch": read["epoch"], "last_seq_id": seq, "checksum": read["checksum"]}
-        assert self.transport is not None
-        self.transport.write(client_frame(json.dumps({"type": "ACK", "streams": {"bench:1": position}})))
+        self.socket.sendall(client_frame(json.dumps({"type": "ACK", "streams": {"bench:1": position}})))
 
 
-async def open_door(port: int) -> asyncio.StreamWriter:
-    """The connection on which each byte asks for a publish; HTTP tells its port."""
-    reader, writer = await asyncio.open_connection(HOST, port)
-    writer.write(f"GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
-    answer = await reader.read()
-    writer.close()
-    _, door = await asyncio.open_connection(HOST, int(answer.rpartition(b"\r\n\r\n")[2]))
-    return door
+class Load:
+    """All the sockets, and the door on which each byte asks for a publish; HTTP tells its port."""
 
-
-async def measure(port: int, pid: int, sockets: int, seconds: float, ours: bool) -> dict[str, float]:
-    loop = asyncio.get_running_loop()
-    missing = 0
-    complete = asyncio.Event()
-    began = 0.0
-    latencies: list[float] = []
-
-    def arrived(entries: int) -> None:
-        nonlocal missing
-        missing -= entries
-        latencies.append(time.perf_counter() - began)
-        if missing == 0:
-            complete.set()
-
-    readers = []
-    opening = time.perf_counter()
-    for start in range(0, sockets, 50):
-        several = [
-            loop.create_connection(lambda n=n: Reader(n, ours, arrived), HOST, port)  # type: ignore[misc]
-            for n in range(start, min(start + 50, sockets))
-        ]
-        opened = [protocol for _, protocol in await asyncio.gather(*several)]
-        async with asyncio.timeout(30):
-            await asyncio.gather(*(reader.ready for reader in opened))
-        readers += opened
-    opening = time.perf_counter() - opening
-    door = await open_door(port)
-
-    async def publish() -> None:
-        nonlocal missing, began
-        missing = sockets
-        complete.clear()
+    def __init__(self, port: int, sockets: int, ours: bool) -> None:
+        self.epoll = select.epoll()
+        self.readers: dict[int, Reader] = {}
+        self.latencies: list[float] = []
         began = time.perf_counter()
-        door.write(b".")
-        async with asyncio.timeout(30):
-            await complete.wait()
+        for number in range(sockets):
+            reader = Reader(number, port, ours)
+            self.readers[reader.socket.fileno()] = reader
+            self.epoll.register(reader.socket, select.EPOLLIN)
+        self.opening = time.perf_counter() - began
+        with urllib.request.urlopen(f"http://{HOST}:{port}/", timeout=TIMEOUT) as answer:
+            self.door = socket.create_connection((HOST, int(answer.read())))
 
-    await asyncio.sleep(0.3)
+    def publish(self) -> None:
+        """Publishes an entry and reads until every socket has it."""
+        missing = len(self.readers)
+        began = time.perf_counter()
+        self.door.sendall(b".")
+        while missing:
+            events = self.epoll.poll(TIMEOUT)
+            if time.perf_counter() - began > TIMEOUT:
+                raise TimeoutError(f"{missing} sockets wait for an entry")
+            for number, _ in events:
+                reader = self.readers[number]
+                if entries := reader.read(reader.received()):
+                    missing -= entries
+                    self.latencies.append(time.perf_counter() - began)
+
+    def total(self, name: str) -> int:
+        return sum(getattr(reader, name) for reader in self.readers.values())
+
+
+def measure(port: int, pid: int, sockets: int, seconds: float, ours: bool) -> dict[str, float]:
+    load = Load(port, sockets, ours)
+    time.sleep(0.3)
     for _ in range(WARM_UP):
-        await publish()
+        load.publish()
     server = psutil.Process(pid)
-    latencies.clear()
-    frames = sum(reader.frames for reader in readers)
-    entries = sum(reader.entries for reader in readers)
-    cpu, own = server.cpu_times(), time.process_time()
-    start = time.perf_counter()
+    load.latencies.clear()
+    frames, entries = load.total("frames"), load.total("entries")
+    cpu, own, start = server.cpu_times(), time.process_time(), time.perf_counter()
     publishes = 0
     while time.perf_counter() - start < seconds:
-        await publish()
+        load.publish()
         publishes += 1
     elapsed = time.perf_counter() - start
     after = server.cpu_times()
     own = time.process_time() - own
     spent = after.user - cpu.user + after.system - cpu.system
-    frames = sum(reader.frames for reader in readers) - frames
-    entries = sum(reader.entries for reader in readers) - entries
-    latencies.sort()
+    frames, entries = load.total("frames") - frames, load.total("entries") - entries
+    latencies = sorted(load.latencies)
     return {
         "publishes": publishes,
         "deliveries": entries,
@@ -197,14 +185,13 @@ async def measure(port: int, pid: int, sockets: int, seconds: float, ours: bool)
         "load_us": own / entries * 1e6,
         "p50_ms": latencies[len(latencies) // 2] * 1e3,
         "p99_ms": latencies[int(len(latencies) * 0.99)] * 1e3,
-        "opening_s": opening,
+        "opening_s": load.opening,
     }
 
 
 def main() -> None:
     port, pid, sockets, seconds, kind = sys.argv[1:]
-    result = asyncio.run(measure(int(port), int(pid), int(sockets), float(seconds), kind == "ours"))
-    print(json.dumps(result), flush=True)
+    print(json.dumps(measure(int(port), int(pid), int(sockets), float(seconds), kind == "ours")), flush=True)
     os._exit(0)  # hundreds of sockets need no farewell
 
 
