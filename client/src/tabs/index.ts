@@ -292,6 +292,7 @@ function share(key: string, host: TabsHost, environment: TabsEnvironment, { delt
     },
 
     failed(failed) {
+      if (signal.aborted) return; // FAILED ends with `close`, too
       if (solo || asleep) return void (idle = failed);
       if (failed) {
         relay?.failed();
