@@ -27,9 +27,11 @@ export function createApplying(settings: Settings, roster: Roster) {
       recorder.count("reconnect_frames_refused_total", 1, { why: outcome.why });
       heal(stream);
     }
-    if (outcome.kind !== "applied") return;
-    const { entries } = outcome;
     const { epoch, to, complete } = frame;
+    // A repeat that ends where we stand, at the head, is news all the same: we are current.
+    const current = outcome.kind === "repeat" && complete && to === stream.seq;
+    if (outcome.kind !== "applied" && !current) return;
+    const entries = outcome.kind === "applied" ? outcome.entries : [];
     if (!stream.live) stream.caughtUp += entries.length;
     if (complete) stream.goLive(clock.now());
     if (stream.live) stream.prove(clock.wall());
