@@ -1,17 +1,19 @@
+import { createAdopting, type Told } from "./adopting.ts";
 import { tokenBucket } from "./bucket.ts";
 import { after } from "./clock.ts";
 import { deferred } from "./deferred.ts";
 import { ClosedError, OutcomeUnknown, Rejected } from "./errors.ts";
 import { limitsOf, positive, type Limits, type MessageAck, type Reject } from "./frames.ts";
-import type { QueueEntry, Receipt, Sending } from "./item.ts";
-import { view, type Item, type Lane } from "./lane.ts";
+import type { OutboxStore, QueueEntry, Receipt, Sending } from "./item.ts";
+import { unsent, type Item, type Lane } from "./lane.ts";
 import { checkStream, encodePayload } from "./payload.ts";
 import { createQueue, type QueueSettings } from "./queue.ts";
 import { uuid4 } from "./random.ts";
+import { safeStore } from "./safe-store.ts";
 import type { Settings } from "./settings.ts";
 import { onAbort } from "./signals.ts";
 
-export type OutboxSettings = QueueSettings & Pick<Settings, "clock" | "random" | "lamport">;
+export type OutboxSettings = QueueSettings & Pick<Settings, "clock" | "random" | "lamport" | "error"> & { readonly store: OutboxStore | undefined };
 
 /** What the layers above hear and are asked; none of these may throw. */
 export interface OutboxEvents {
@@ -31,6 +33,8 @@ export interface Outbox {
   /** Monotonic time at which the oldest message without an answer went out; Infinity: there is none. */
   unansweredSince(): number;
   drained(): Promise<void>;
+  /** Takes over what pages that are gone left in the store. Cheap to call too often. */
+  adopt(): void;
   /**
    * Queues a message. Every fault rejects the promise: PayloadError at once, QueueOverflowError when it is
    * evicted or doesn't fit, Rejected by the server, ClosedError, OutcomeUnknown.
@@ -39,8 +43,15 @@ export interface Outbox {
   /** A new connection: what was sent and not answered goes again, then the rest (protocol 6.2). */
   open(limits: Limits): void;
   down(): void;
-  /** Nothing will be sent any more: every promise settles and is dropped (design 11.1). */
-  abandon(reason: string): void;
+  /**
+   * Every promise settles and is dropped (design 11.1). What the store holds stays in it for whoever adopts it; its
+   * error says `retained: true`.
+   *
+   * @param final nothing will be sent any more: what nobody will wait for any longer, and was never sent, goes
+   */
+  abandon(reason: string, final?: boolean): void;
+  /** Deletes what is persisted of the user. */
+  wipe(): Promise<void>;
   /** Sends what may be sent now. Cheap to call too often. */
   pump(): void;
   ack(frame: MessageAck): void;
@@ -51,11 +62,17 @@ export interface Outbox {
 const MAX_FAILURES = 5;
 /** An answer can get lost on a living connection: then it is asked for again, ever more slowly (protocol 6.2). */
 const ANSWER_MS = 10_000;
+/** How often is looked for messages of pages that are gone, while connected. */
+const ADOPT_EVERY_MS = 30_000;
 
 export function createOutbox(settings: OutboxSettings, events: OutboxEvents): Outbox {
-  const { clock, random, recorder, lamport, store } = settings;
-  const producer = uuid4();
-  const queue = createQueue(settings);
+  const { clock, random, recorder, lamport } = settings;
+  const store = safeStore(settings.store, settings.error);
+  let producer = uuid4();
+  let order = 0;
+  let over = false;
+  const queue = createQueue(settings, store);
+  const adopting = createAdopting(queue, store, settings as unknown as Told, changed);
   const { items } = queue;
   let link: AbortController | null = null;
   let limits = limitsOf();
@@ -70,6 +87,8 @@ export function createOutbox(settings: OutboxSettings, events: OutboxEvents): Ou
   function pump(): void {
     if (!link) return;
     const held = new Set<Lane>();
+    /** Where a number is being persisted: what follows is numbered along with it, and waits. */
+    const unsaved = new Set<Lane>();
     let room = limits.in_flight;
     for (const item of items.values()) {
       const overdueIn = item.overdueAt - clock.now();
@@ -82,42 +101,41 @@ export function createOutbox(settings: OutboxSettings, events: OutboxEvents): Ou
     const inTurn = [...items.values()].sort((a, b) => Number(a.n === null) - Number(b.n === null));
     for (const item of inTurn) {
       const { lane } = item;
-      if (item.sentAt < Infinity || held.has(lane)) continue;
+      if (item.sentAt < Infinity || held.has(lane) || lane.blocks(item)) continue;
       if (room <= 0) return;
       // Its stream is syncing, or an earlier one was put off.
-      const wait = lane.saving ? Infinity : Math.max(lane.resumeAt - clock.now(), events.waitFor(item.stream));
-      const pause = wait > 0 ? 0 : takeToken(clock.now());
-      if (wait > 0) pumpIn(wait);
-      if (pause > 0) return pumpIn(pause);
-      if (wait > 0 || (item.n === null && !number(item))) held.add(lane);
-      else if (!transmit(item)) return;
-      else room--;
+      const wait = Math.max(lane.resumeAt - clock.now(), events.waitFor(item.stream));
+      if (wait > 0) {
+        pumpIn(wait);
+        held.add(lane);
+        continue;
+      }
+      if (settings.store && item.n === null) number(item);
+      if (item.saving) unsaved.add(lane);
+      if (!unsaved.has(lane)) {
+        const pause = takeToken(clock.now());
+        if (pause > 0) return pumpIn(pause);
+        if (item.n === null) number(item);
+        if (!transmit(item)) return;
+      }
+      room--;
     }
   }
 
-  /** @returns whether it may be sent now, not only after its number was persisted */
-  function number(item: Item): boolean {
-    const { lane } = item;
+  function number(item: Item): void {
     queue.number(item);
-    try {
-      const saved = store?.save({ ...view(item), n: lane.lastN, producer });
-      if (!saved) return true;
-      lane.saving = true;
-      // Not persisted is worse than sent and persisted, and better than never sent.
-      saved.then(undefined, settings.error).then(() => {
-        lane.saving = false;
-        pump();
-      });
-      return false;
-    } catch (error) {
-      settings.error(error);
-      return true;
-    }
+    const saved = store.save(item);
+    if (!saved) return;
+    item.saving = true;
+    void saved.then(() => {
+      item.saving = false;
+      pump();
+    });
   }
 
   function transmit(item: Item): boolean {
     const { id, n, stream, lane, text } = item;
-    const head = { type: "MESSAGE", id, producer, n, stream, settled: lane.settled, clock: lamport.tick() };
+    const head = { type: "MESSAGE", id, producer: item.producer, n, stream, settled: lane.settled, clock: lamport.tick() };
     item.sentAt = clock.now();
     const patience = ANSWER_MS * 2 ** item.asked++;
     item.overdueAt = item.sentAt + patience;
@@ -153,10 +171,18 @@ export function createOutbox(settings: OutboxSettings, events: OutboxEvents): Ou
 
   function withdraw(item: Item, cause: unknown): void {
     // The server may have it: it is followed up, for the sake of the numbers after it; nobody waits for it.
-    if (item.n !== null) return item.reject(new OutcomeUnknown("aborted after it was sent", { cause }));
+    if (item.n !== null || store.exposed(item.id)) {
+      return item.reject(new OutcomeUnknown("aborted after it was sent", { cause }));
+    }
     queue.remove(item);
     item.reject(cause);
     changed();
+  }
+
+  /** Looks for messages of pages that are gone, now and as long as the connection lives. */
+  function adopt(signal: AbortSignal): void {
+    adopting.adopt();
+    if (settings.store?.adopt) after(clock, ADOPT_EVERY_MS, signal, () => adopt(signal));
   }
 
   function changed(): void {
@@ -171,6 +197,8 @@ export function createOutbox(settings: OutboxSettings, events: OutboxEvents): Ou
     for (const item of items.values()) item.sentAt = Infinity;
   }
 
+  adopting.adopt();
+
   return {
     get waiting() {
       return items.size;
@@ -178,11 +206,17 @@ export function createOutbox(settings: OutboxSettings, events: OutboxEvents): Ou
     get queue() {
       return queue.entries;
     },
-    waitingOn: (stream) => queue.lanes.get(stream)?.items.size ?? 0,
+    waitingOn(stream) {
+      let waiting = 0;
+      for (const lane of queue.lanes.values()) if (lane.stream === stream) waiting += lane.items.size;
+      return waiting;
+    },
     unansweredSince: () => Math.min(...Array.from(items.values(), ({ sentAt }) => sentAt)),
     drained: queue.drained,
     down,
     pump,
+    adopt: adopting.adopt,
+    wipe: store.wipe,
 
     send(stream, payload, signal, refusal) {
       const id = uuid4();
@@ -192,11 +226,12 @@ export function createOutbox(settings: OutboxSettings, events: OutboxEvents): Ou
         signal?.throwIfAborted();
         checkStream(stream);
         const encoded = encodePayload(payload, limits.message_bytes);
-        const lane = queue.lane(stream);
-        const fresh = { n: null, sentAt: Infinity, overdueAt: 0, asked: 0, failures: 0, flushed: false, detach: () => {} };
-        const item: Item = { id, stream, lane, ...encoded, createdAt: clock.wall(), resolve, reject, ...fresh };
+        const place = { id, stream, lane: queue.lane(stream, stream, producer), origin: producer, order: ++order };
+        const fresh = { n: null, producer: null, restored: false, ...unsent() };
+        const item: Item = { ...place, ...encoded, createdAt: clock.wall(), resolve, reject, ...fresh };
         const tell = queue.add(item);
         item.detach = onAbort(signal, () => withdraw(item, signal?.reason));
+        void store.save(item);
         tell();
         changed();
       } catch (error) {
@@ -214,13 +249,30 @@ export function createOutbox(settings: OutboxSettings, events: OutboxEvents): Ou
       attempted += items.size;
       recorder.count("reconnect_flush_attempted_total", items.size);
       pump();
+      adopt(link.signal);
     },
 
-    abandon(reason) {
+    abandon(reason, final = false) {
+      if (over) return;
+      over = final;
       down();
+      let kept = false;
       for (const item of [...items.values()]) {
-        queue.remove(item);
-        item.reject(item.n === null ? new ClosedError(reason) : new OutcomeUnknown(reason));
+        const { n, restored } = item;
+        const retained = (!final || restored || n !== null) && store.holds(item.id);
+        queue.remove(item, retained);
+        kept ||= retained;
+        if (!restored) item.reject(Object.assign(n === null ? new ClosedError(reason) : new OutcomeUnknown(reason), { retained }));
+      }
+      if (final) {
+        adopting.stop();
+        store.close();
+      } else if (kept) {
+        store.release();
+        // Another outbox goes on with these numbers.
+        queue.clear();
+        producer = uuid4();
+        order = 0;
       }
       queue.dropped(reason);
       queue.changed();

@@ -2,20 +2,25 @@ import { deferred, type Deferred } from "./deferred.ts";
 import { ClosedError, QueueOverflowError } from "./errors.ts";
 import type { QueueEntry } from "./item.ts";
 import { Lane, view, type Item } from "./lane.ts";
+import type { SafeStore } from "./safe-store.ts";
 import type { Settings } from "./settings.ts";
 
 /** Of the messages that it holds at most: where `highWater` is told. */
 const HIGH_WATER = 0.8;
 
-export type QueueSettings = Pick<Settings, "maxQueue" | "maxQueueBytes" | "recorder" | "store" | "emit" | "error" | "changed">;
+export type QueueSettings = Pick<Settings, "maxQueue" | "maxQueueBytes" | "recorder" | "emit" | "changed">;
 
-/** Messages without an answer, bounded by number and bytes (design 11.5). */
+/**
+ * Messages without an answer, bounded by number and bytes (design 11.5). Restored ones stand outside of the bounds: the
+ * store has its own.
+ */
 export interface Queue {
   readonly items: ReadonlyMap<string, Item>;
   readonly lanes: ReadonlyMap<string, Lane>;
   /** The same array until something changes. */
   readonly entries: readonly QueueEntry[];
-  lane(stream: string): Lane;
+  /** The lane of that name; made where there is none. */
+  lane(name: string, stream: string, producer: string): Lane;
   /**
    * Adds a message; the oldest that were never sent make room.
    *
@@ -23,9 +28,14 @@ export interface Queue {
    * @returns tells of those that had to go, once all is consistent: a listener may send again
    */
   add(item: Item): () => void;
+  /** Adds a message that came out of the store. */
+  restore(item: Item): void;
   /** Gives the item its number: from now on it is never evicted. */
   number(item: Item): void;
-  remove(item: Item): void;
+  /** Takes it out, and out of the store unless it is `kept` there. */
+  remove(item: Item, kept?: boolean): void;
+  /** Forgets every lane, once nothing is left in them. */
+  clear(): void;
   /** Tells that messages came, went or changed. */
   changed(): void;
   /** Resolves when nothing waits; rejects with ClosedError when what waited was dropped. */
@@ -34,48 +44,53 @@ export interface Queue {
   dropped(reason: string): void;
 }
 
-export function createQueue(settings: QueueSettings): Queue {
-  const { maxQueue, maxQueueBytes, recorder, store, emit } = settings;
+export function createQueue(settings: QueueSettings, store: SafeStore): Queue {
+  const { maxQueue, maxQueueBytes, recorder, emit } = settings;
   const items = new Map<string, Item>();
   const lanes = new Map<string, Lane>();
   let entries: readonly QueueEntry[] | null = null;
   let high = false;
   let waiters: Deferred<void>[] = [];
+  let restored = 0;
 
-  function remove(item: Item): void {
+  function remove(item: Item, kept = false): void {
     item.detach();
     items.delete(item.id);
     item.lane.items.delete(item);
-    try {
-      store?.remove(item.id);
-    } catch (error) {
-      settings.error(error);
-    }
+    if (item.restored) restored--;
+    if (!kept) store.remove(item.id);
+  }
+
+  function insert(item: Item): void {
+    items.set(item.id, item);
+    item.lane.items.add(item);
   }
 
   return {
     items,
     lanes,
     remove,
+    clear: () => lanes.clear(),
 
     get entries() {
       return (entries ??= Object.freeze(Array.from(items.values(), view)));
     },
 
-    lane(stream) {
-      const lane = lanes.get(stream) ?? new Lane();
-      lanes.set(stream, lane);
+    lane(name, stream, producer) {
+      const lane = lanes.get(name) ?? new Lane(stream, producer);
+      lanes.set(name, lane);
       return lane;
     },
 
     add(item) {
-      let count = items.size + 1 - maxQueue;
+      const own = [...items.values()].filter((old) => !old.restored);
+      let count = own.length + 1 - maxQueue;
       let bytes = item.bytes - maxQueueBytes;
-      for (const old of items.values()) bytes += old.bytes;
+      for (const old of own) bytes += old.bytes;
       const evicted: { readonly old: Item; readonly reason: string }[] = [];
-      for (const old of items.values()) {
+      for (const old of own) {
         if (count <= 0 && bytes <= 0) break;
-        if (old.n !== null) continue; // it may have been applied
+        if (old.n !== null || store.exposed(old.id)) continue; // it may have been applied
         evicted.push({ old, reason: count > 0 ? "count" : "bytes" });
         count--;
         bytes -= old.bytes;
@@ -89,15 +104,20 @@ export function createQueue(settings: QueueSettings): Queue {
         recorder.count("reconnect_outbox_evicted_total", 1, { reason });
         old.reject(new QueueOverflowError(`evicted (${reason})`));
       }
-      items.set(item.id, item);
-      item.lane.items.add(item);
+      insert(item);
       return () => {
         for (const { old, reason } of evicted) emit("evict", { entry: view(old), reason });
       };
     },
 
+    restore(item) {
+      insert(item);
+      restored++;
+    },
+
     number(item) {
       item.n = ++item.lane.lastN;
+      item.producer = item.lane.producer;
       entries = null;
     },
 
@@ -108,7 +128,7 @@ export function createQueue(settings: QueueSettings): Queue {
       emit("queueChange", { waiting });
       settings.changed();
       const wasHigh = high;
-      high = waiting >= maxQueue * HIGH_WATER;
+      high = waiting - restored >= maxQueue * HIGH_WATER;
       if (high && !wasHigh) emit("highWater", { waiting });
       if (!waiting) for (const { resolve } of waiters.splice(0)) resolve();
     },

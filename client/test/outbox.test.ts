@@ -1,5 +1,6 @@
 import { describe, expect, test, vi } from "vitest";
 import { ClosedError, OutcomeUnknown, PayloadError, QueueOverflowError, Rejected } from "../src/index.ts";
+import type { StoredMessage } from "../src/item.ts";
 import type { Options } from "../src/options.ts";
 import { FakeServer, type Frame } from "../src/testing.ts";
 import { collector, connected, settle, useFakeTime, world } from "./harness.ts";
@@ -471,27 +472,137 @@ describe("lost", () => {
 });
 
 describe("the store", () => {
-  test("has the number before the first transmission", async () => {
-    const { client, server } = await connected({
-      store: { save: () => new Promise((resolve) => setTimeout(resolve, 50)), remove() {} },
-    });
+  test("has a message at once, and its number before the first transmission", async () => {
+    const saved: (number | null)[] = [];
+    const save = ({ n }: StoredMessage) => (saved.push(n), new Promise<void>((resolve) => setTimeout(resolve, 50)));
+    const { client, server } = await connected({ store: { save, remove() {} } });
     void client.send("s", 1);
     void client.send("s", 2);
+    expect(saved).toEqual([null, 1, null, 2]);
     await settle(49);
     expect(server.socket.of("MESSAGE")).toEqual([]);
     await settle(1);
-    expect(numbers(server.socket.of("MESSAGE"))).toEqual([1]);
-    await settle(50);
     expect(numbers(server.socket.of("MESSAGE"))).toEqual([1, 2]);
+  });
+
+  test("a number that takes long to save is not overtaken, and holds no other stream up", async () => {
+    const waiting = new Map<number, () => void>();
+    const save = ({ n, stream }: StoredMessage) =>
+      n === null || stream === "t" ? undefined : new Promise<void>((resolve) => waiting.set(n, resolve));
+    const { client, server } = await connected({ store: { save, remove() {} } });
+    for (const n of [1, 2]) void client.send("s", n);
+    void client.send("t", 3);
+    await settle();
+    waiting.get(2)!();
+    await settle();
+    expect(server.applied.map(({ payload }) => payload)).toEqual([3]);
+    waiting.get(1)!();
+    await settle();
+    expect(server.applied.map(({ payload }) => payload)).toEqual([3, 1, 2]);
+  });
+
+  test("is told of whatever needs it no longer", async () => {
+    const removed: string[] = [];
+    const server = new FakeServer();
+    server.accepts = false;
+    const made = world({ maxQueue: 2, store: { save() {}, remove: (id) => void removed.push(id) } }, server);
+    const controller = new AbortController();
+    const withdrawn = made.client.send("s", 1, { signal: controller.signal });
+    controller.abort();
+    const evicted = made.client.send("s", 2);
+    const answered = [3, 4].map((n) => made.client.send("s", n));
+    expect(removed).toEqual([withdrawn.id, evicted.id]);
+    server.socket.open();
+    await settle();
+    expect(removed).toEqual([withdrawn, evicted, ...answered].map(({ id }) => id));
   });
 
   test("that fails costs persistence, not messages", async () => {
     const { client, server, heard } = await connected({
-      store: { save: () => Promise.reject(new Error("quota")), remove: () => { throw new Error("quota"); } },
+      store: {
+        save: () => Promise.reject(new Error("quota")),
+        remove() {
+          throw new Error("quota");
+        },
+        adopt: () => Promise.reject(new Error("quota")),
+        holds() {
+          throw new Error("quota");
+        },
+      },
     });
     await Promise.all([client.send("s", 1), settle()]);
     expect(server.applied).toHaveLength(1);
-    expect(heard["error"]).toHaveLength(2);
+    server.intercept = mute;
+    const promise = client.send("s", 2);
+    await settle();
+    server.socket.deliver({ type: "BYE", code: 4503, reason: "", reconnect: false });
+    await expect(promise).rejects.toMatchObject({ name: "OutcomeUnknown", retained: false });
+    expect(heard["error"]!.every((error) => (error as Error).message === "quota")).toBe(true);
+  });
+
+  const message = (fields: Partial<StoredMessage>): StoredMessage => ({
+    id: "00000000-0000-4000-8000-00000000000a",
+    stream: "s",
+    text: "1",
+    bytes: 1,
+    createdAt: 1,
+    origin: "gone",
+    order: 1,
+    producer: null,
+    n: null,
+    ...fields,
+  });
+
+  test("brings messages back: what has a number keeps it, the rest follows when those are answered", async () => {
+    const messages = [
+      message({ id: "a", producer: "p", n: 4, text: "4" }),
+      message({ id: "b", producer: "p", n: 5, text: "5", order: 2 }),
+      message({ id: "c", text: "6", order: 3 }),
+    ];
+    const { client, server } = await connected({ store: { save() {}, remove() {}, adopt: async () => ({ messages, refused: [] }) } });
+    expect(client.queue).toEqual([]);
+    const sent = server.socket.of("MESSAGE");
+    expect(sent.map(({ id, n, settled, payload }) => [id, n, settled, payload])).toEqual([
+      ["a", 4, 3, 4],
+      ["b", 5, 3, 5],
+      ["c", 1, 0, 6],
+    ]);
+    expect(sent[1]!["producer"]).toBe("p");
+    expect(sent[2]!["producer"]).not.toBe("p");
+    expect(server.applied).toHaveLength(3);
+  });
+
+  test("restored messages are shown, don't count for the bounds and are never evicted", async () => {
+    const server = new FakeServer();
+    server.accepts = false;
+    const messages = Array.from({ length: 10 }, (_, i) => message({ id: `m${i}`, order: i + 1 }));
+    const made = world({ maxQueue: 2, store: { save() {}, remove() {}, adopt: async () => ({ messages, refused: [] }) } }, server);
+    await settle();
+    const own = [1, 2, 3].map((n) => made.client.send("s", n));
+    await expect(own[0]).rejects.toBeInstanceOf(QueueOverflowError);
+    expect(made.client.waiting).toBe(12);
+    expect(made.client.queue.filter(({ restored }) => restored).map(({ id }) => id)).toEqual(messages.map(({ id }) => id));
+  });
+
+  test("in FAILED what it holds stays there, and the errors say so", async () => {
+    const removed: string[] = [];
+    let released = 0;
+    const store = { save() {}, remove: (id: string) => void removed.push(id), holds: () => true, release: () => void released++ };
+    const { client, server } = await connected({ store });
+    server.intercept = mute;
+    const sent = client.send("s", 1);
+    await settle();
+    server.socket.deliver({ type: "BYE", code: 4503, reason: "", reconnect: false });
+    await expect(sent).rejects.toMatchObject({ name: "OutcomeUnknown", retained: true });
+    expect([removed, released, client.waiting]).toEqual([[], 1, 0]);
+    // Numbers and `settled` of the old producer are now another outbox's.
+    const before = server.socket.of("MESSAGE")[0]!["producer"];
+    server.intercept = null;
+    client.retry();
+    await settle(100);
+    await Promise.all([client.send("s", 2), settle()]);
+    expect(server.socket.of("MESSAGE")[0]).toMatchObject({ n: 1 });
+    expect(server.socket.of("MESSAGE")[0]!["producer"]).not.toBe(before);
   });
 });
 
