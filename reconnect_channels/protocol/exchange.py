@@ -23,7 +23,7 @@ from .position import InvalidPosition, Position, parse
 from .subscription import ACK_BYTES, ACK_ENTRIES, WINDOW_BYTES, WINDOW_ENTRIES, State, Subscription
 
 REPORT_INTERVAL = 10.0  # seconds between two reports that are looked at
-LATEST_TURN = 10.0  # seconds that a message over the rate is sent away for at most
+MAX_TURN = 10.0  # seconds that a message over the rate is sent away for at most
 
 
 @dataclass(frozen=True)
@@ -292,10 +292,12 @@ class Exchange:
         """How long a message over the rate waits: one turn after the one refused before it.
 
         All who wait for the next token would come back for it at once: a tab that speaks for others sends
-        for many producers, whose oldest messages must not be crowded out by the others' younger ones.
+        for many producers, and most of them would be refused again. Nobody is sent away for longer than the
+        bucket takes to be full: what it gains meanwhile is still there.
         """
         turn = max(self._next_turn, now + wait)
-        self._next_turn = min(turn + 1 / self.limits.rate, now + LATEST_TURN)
+        latest = now + min(MAX_TURN, self.limits.burst / self.limits.rate)
+        self._next_turn = min(turn + 1 / self.limits.rate, latest)
         return turn - now
 
     def _report(self, frame: frames.Telemetry, now: float) -> list[Action]:

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from reconnect_channels.protocol.clock import MAX_JUMP, LamportClock
 from reconnect_channels.protocol.codes import Close
 from reconnect_channels.protocol.exchange import (
-    LATEST_TURN,
     Bye,
     Deliver,
     Exchange,
@@ -283,19 +282,22 @@ def test_the_rate_is_a_burst_and_then_a_promise():
 
 
 def test_each_message_over_the_rate_is_given_a_turn_of_its_own():
-    exchange = opened(limits=Limits(rate=50, burst=1))
-    assert isinstance(exchange.receive(message(0), 1.0)[0], Deliver)
-    turns = [only(exchange.receive(message(number), 1.0))["retry_after_ms"] for number in range(1, 9)]
+    exchange = opened(limits=Limits(rate=50, burst=10))
+    answers = [exchange.receive(message(number), 1.0) for number in range(18)]
+    assert all(isinstance(actions[0], Deliver) for actions in answers[:10])
+    turns = [only(actions)["retry_after_ms"] for actions in answers[10:]]
     assert turns == [number * 20 + 1 for number in range(1, 9)]
-    for number, turn in enumerate(turns, 1):
+    for number, turn in enumerate(turns, 10):
         assert isinstance(exchange.receive(message(number), 1.0 + turn / 1000)[0], Deliver)
-    assert only(exchange.receive(message(9), 1.162))["retry_after_ms"] <= 21  # all had their turn
+    assert only(exchange.receive(message(18), 1.162))["retry_after_ms"] <= 21  # all had their turn
 
 
-def test_whoever_floods_is_not_sent_away_for_ever():
-    exchange = opened(limits=Limits(rate=2, burst=1))
-    answers = [exchange.receive(message(number), 1.0) for number in range(1_000)]
-    assert max(only(actions)["retry_after_ms"] for actions in answers[1:]) <= LATEST_TURN * 1_000 + 1
+@pytest.mark.parametrize(("burst", "most"), [(1, 501), (4, 2_001), (1_000, 10_001)])
+def test_whoever_floods_is_not_sent_away_for_longer_than_the_bucket_takes_to_be_full(burst, most):
+    exchange = opened(limits=Limits(rate=2, burst=burst))
+    answers = [exchange.receive(message(number), 1.0) for number in range(burst + 500)]
+    waits = [only(actions)["retry_after_ms"] for actions in answers[burst:]]
+    assert max(waits) == most
 
 
 @pytest.mark.parametrize(("ahead", "taken"), [(0, True), (MAX_JUMP, True), (MAX_JUMP + 1, False)])
