@@ -61,9 +61,9 @@ def converse(tabs: list[Tab], burst: int, chance: random.Random) -> tuple[float,
 @pytest.mark.parametrize("burst", [1, 50, 1_000])
 @pytest.mark.parametrize("count", [1, 5, 20])
 def test_all_get_through_at_nearly_the_rate_and_nobody_is_crowded_out(count, burst):
-    tabs = [Tab(100) for _ in range(count)]
+    tabs = [Tab(40) for _ in range(count)]
     took, frames = converse(tabs, burst, random.Random(7))
-    total = 100 * count
+    total = 40 * count
     assert took <= 1.3 * max(0.0, (total - burst) / RATE) + 0.5
     assert max(tab.longest_pause for tab in tabs) <= 1.5 * MAX_TURN
     if burst >= RATE:
