@@ -25,9 +25,11 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "reconnect_messages_lost_total": COUNTED,
     "reconnect_frames_refused_total": COUNTED,
     "reconnect_holes_healed_total": COUNTED,
+    "reconnect_leader_changes_total": COUNTED,
     # Histograms: the largest value since the client's last report.
     "reconnect_attempt_duration_seconds": SECONDS,
     "reconnect_backoff_delay_seconds": SECONDS,
+    "reconnect_outage_duration_seconds": SECONDS,
     "ws_queue_depth": (0.0, 100_000.0),
     # Gauges: the value now.
     "reconnect_flush_success_rate": (0.0, 1.0),

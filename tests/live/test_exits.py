@@ -113,6 +113,7 @@ async def test_a_socket_leaves_nothing_behind(
     await getattr(Exits(), way)(peer)
     waits.set()
     assert not any(feed.taps or feed.live for feed in hub.feeds.values())
+    assert not len(hub.holders)
     await eventually(lambda: not hub.feeds)  # after the grace
     assert not announcement.listeners
     await eventually(lambda: others() - tasks <= _of_layers())
@@ -183,4 +184,5 @@ async def test_opening_and_closing_again_and_again_leaks_nothing(configure: Call
         async with Peer(Fragile, scope={"doomed": asyncio.Event(), "raising": False}) as peer:
             peer.hello({A: None})
     await eventually(lambda: not get_hub().feeds)
+    assert not len(get_hub().holders)
     await eventually(lambda: others() == tasks)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -75,3 +77,19 @@ def test_an_environment_is_one_of_few_or_not_said(value):
 )
 def test_an_environment_that_is_not_known_is_other(given_, label):
     assert environment(given_) == label
+
+
+def test_the_reference_lists_every_name_and_its_range():
+    text = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
+    section = text[text.index("## 10. ") :]
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in section.splitlines()
+        if "`" in line and "|" in line
+    ]
+    listed = {
+        name: tuple(float(end.replace(" ", "")) for end in limits.split(" to "))
+        for names, _, limits in rows
+        for name in re.findall(r"`(\w+)`", names)
+    }
+    assert listed == dict(RANGES)
