@@ -6,10 +6,13 @@ const minified = fileURLToPath(
   new URL("../reconnect_channels/static/reconnect_channels/reconnect-channels.min.js", import.meta.url),
 );
 
+/** What the oldest React that is supported is imported from. */
+const react18 = (path: string) => fileURLToPath(new URL(`test/react18/node_modules/${path}`, import.meta.url));
+
 export default defineConfig({
   test: {
     projects: [
-      { test: { ...common, name: "source", include: ["test/**/*.test.ts"] } },
+      { test: { ...common, name: "source", include: ["test/**/*.test.{ts,tsx}"] } },
       {
         // What a client does, once more with what is served: no property was renamed that others rely on.
         test: {
@@ -18,6 +21,15 @@ export default defineConfig({
           include: ["connection", "half-open", "network", "outbox", "streams"].map((name) => `test/${name}.test.ts`),
         },
         resolve: { alias: [{ find: /^.*\/src\/index\.ts$/, replacement: minified }] },
+      },
+      {
+        test: { ...common, name: "react 18", include: ["test/react*.test.tsx"], env: { REACT: "18" } },
+        resolve: {
+          alias: [
+            { find: /^react(?=$|\/)/, replacement: react18("react") },
+            { find: /^react-dom(?=$|\/)/, replacement: react18("react-dom") },
+          ],
+        },
       },
     ],
   },

@@ -21,7 +21,7 @@ export interface ResilientWSOptions extends SharedOptions, StreamHandlers {
 export interface ResilientWS extends ClientView {
   /**
    * Sends as `client.send` does. The same function while URL, `key` and `stream` are the same. What was not sent when the component unmounts is
-   * withdrawn: its promise rejects with ClosedError.
+   * withdrawn: its promise rejects with an AbortError.
    *
    * @param stream another one than that of the options
    * @throws Error while the hook is not enabled
@@ -65,18 +65,18 @@ export function useResilientWS(url: string, options: ResilientWSOptions = {}): R
   const key = enabled ? keyOf(url, connecting) : "";
   const [subscribe, sendTo] = useMemo(() => {
     let held: Lease | undefined;
-    const hold = () => (!held || held.signal.aborted ? (held = lease(key, url, connecting)) : held);
+    const hold = () => (held = lease(key, url, connecting));
     return [
       (changed: () => void) => {
         if (!key) return () => {};
-        const { client, take, release } = hold();
+        const { client, take, release } = !held || held.signal.aborted ? hold() : held;
         take();
         client.on("change", changed, held);
         client.on("queueChange", changed, held);
         return release;
       },
-      // A child's effect may send before this component's own effect takes the lease. After unmounting nobody does.
-      (payload: unknown, name: string) => hold().client.send(name, payload, held),
+      // A child's effect may send before this component's own effect takes the lease.
+      (payload: unknown, name: string) => (held ?? hold()).client.send(name, payload, held),
     ] as const;
   }, [key]);
   const view = useSyncExternalStore(subscribe, () => viewOf(key), () => NO_CLIENT);

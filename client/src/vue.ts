@@ -12,7 +12,7 @@ export interface ResilientWSOptions extends SharedOptions, Omit<SubscribeOptions
 
 /** What `useResilientWS` returns: every part of the view as a ref. */
 export type ResilientWS = { readonly [Name in keyof ClientView]: ComputedRef<ClientView[Name]> } & {
-  /** As `client.send`. What was not sent when the scope ends is withdrawn: its promise rejects with ClosedError. */
+  /** As `client.send`. What was not sent when the scope ends is withdrawn: its promise rejects with an AbortError. */
   readonly send: (payload: unknown, stream?: string) => Sending;
 };
 
