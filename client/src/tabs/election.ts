@@ -121,6 +121,7 @@ export function createElection(key: string, environment: TabsEnvironment, events
     observe(seen) {
       if (seen <= term || seen >= 2 ** 52) return;
       term = seen;
+      store(); // before the lock goes: whoever gets it must count above
       if (leading()) resign();
     },
     steal() {
