@@ -22,6 +22,8 @@ export interface Election {
   withdraw(): void;
   /** Gives the lock to the next in the queue, and joins its end. */
   resign(): void;
+  /** Whether there can be such a leadership by now: somebody's nonsense must leave room to count on. */
+  plausible(term: number): boolean;
   /** A letter spoke of this leadership. A newer one than one's own ends that. */
   observe(term: number): void;
   /** Takes the lock from a leader that says nothing. Bounded: a tab that hears nobody must not go on for hours. */
@@ -34,6 +36,8 @@ interface Application {
   release: (() => void) | null;
 }
 
+/** Leaderships that may have gone by without this tab. */
+const LEAP = 2 ** 20;
 const STEALS = 3;
 const STEAL_EVERY_MS = 60_000;
 
@@ -95,6 +99,8 @@ export function createElection(key: string, environment: TabsEnvironment, events
     }
   }
 
+  const plausible = (seen: number) => seen <= Math.max(term, stored()) + LEAP;
+
   function store(): void {
     try {
       storage?.setItem(`${key}:term`, String(term));
@@ -112,6 +118,7 @@ export function createElection(key: string, environment: TabsEnvironment, events
     },
     withdraw,
     resign,
+    plausible,
     apply: () => void (current ?? apply()),
     requeue() {
       if (!current || leading()) return;
@@ -119,7 +126,7 @@ export function createElection(key: string, environment: TabsEnvironment, events
       apply();
     },
     observe(seen) {
-      if (seen <= term || seen >= 2 ** 52) return;
+      if (seen <= term || !plausible(seen)) return;
       term = seen;
       store(); // before the lock goes: whoever gets it must count above
       if (leading()) resign();

@@ -193,7 +193,7 @@ function share(key: string, host: TabsHost, environment: TabsEnvironment, { delt
   }
 
   function hear(letter: Lead): void {
-    if (letter.term < election.term || letter.tab === tab) return;
+    if (letter.term < election.term || !election.plausible(letter.term) || letter.tab === tab) return;
     election.observe(letter.term); // which ends an older leadership of ours
     if (relay) return;
     const other = leader?.term !== letter.term || leader.tab !== letter.tab;

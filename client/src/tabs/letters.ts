@@ -97,7 +97,9 @@ const SHAPES: Record<Letter["t"], Check> = {
     term,
     tab: id,
     client: id,
-    welcome: optional(shape({ session: string, node: string, clock: isCount, streams: every(isStream), limits: object })),
+    welcome: optional(
+      shape({ session: string, node: string, clock: isCount, heartbeat_ms: isCount, streams: every(isStream), limits: object }),
+    ),
     attempt: isCount,
     retryAt: optional((value) => typeof value === "number"),
     age: (value) => typeof value === "number",
