@@ -25,6 +25,9 @@ export interface Page {
   /** Into the back/forward cache and out of it. */
   hide(): void;
   show(): void;
+  /** The document's own events. */
+  freeze(): void;
+  resume(): void;
 }
 
 export class Browser {
@@ -64,6 +67,12 @@ export class Browser {
     return environment;
   }
 
+  /** The network comes. */
+  online(): void {
+    this.server.accepts = true;
+    for (const socket of this.server.sockets) socket.open();
+  }
+
   /** @param key of the user; other options are the client's */
   open({ key = "u1", persist = {}, environment = this.environment(), ...options }: PageOptions = {}): Page {
     let gone = false;
@@ -76,6 +85,7 @@ export class Browser {
         if (server.accepts) this.open();
       }
     }
+    const { window, document } = environment;
     const told: PersistenceState[] = [];
     const errors: unknown[] = [];
     const inner = persistOutbox({ environment, ...persist })({
@@ -96,7 +106,7 @@ export class Browser {
       close: () => void (gone || inner.close!()),
       wipe: () => inner.wipe!(),
     };
-    const client = connect(URL, { WebSocket: Socket, networkAware: false, random: () => 0.5, baseMs: 100, maxMs: 1_000, store, ...options });
+    const client = connect(URL, { WebSocket: Socket, networkAware: { window, document }, random: () => 0.5, baseMs: 100, maxMs: 1_000, store, ...options });
     const restored: number[] = [];
     const undelivered: Page["undelivered"] = [];
     const on = client.on as unknown as (event: string, handler: (value: never) => void) => void;
@@ -123,6 +133,8 @@ export class Browser {
       },
       hide: () => environment.window!.dispatchEvent(new Event("pagehide")),
       show: () => environment.window!.dispatchEvent(Object.assign(new Event("pageshow"), { persisted: true })),
+      freeze: () => environment.document!.dispatchEvent(new Event("freeze")),
+      resume: () => environment.document!.dispatchEvent(new Event("resume")),
     };
     this.pages.push(page);
     return page;

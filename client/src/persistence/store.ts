@@ -36,6 +36,8 @@ export function createStore(environment: PersistenceEnvironment, client: StoreCl
   let off = false;
   let closing = false;
   let last: Promise<unknown> = Promise.resolve();
+  /** What is removed while messages are taken over. */
+  let finished: Set<string> | null = null;
 
   // -- the database ------------------------------------------------------------------------------
 
@@ -144,6 +146,10 @@ export function createStore(environment: PersistenceEnvironment, client: StoreCl
       },
       () => {
         for (const id of fresh) known.delete(id);
+        // No room for what is new: what is over goes all the same, now, or with what comes next.
+        const over = [...batch].filter(([id, message]) => !message && !changes.has(id));
+        for (const [id] of over) changes.set(id, null);
+        if (over.length && over.length < batch.size) writing ??= Promise.resolve().then(write);
       },
     );
     last = written;
@@ -160,10 +166,11 @@ export function createStore(environment: PersistenceEnvironment, client: StoreCl
     const { adopted, refused } = choose(found.filter(isRow), finder, caps);
     if (closing || off || !(adopted.length + refused.length || found.some((row) => !isRow(row)))) return NOTHING;
 
-    const messages: StoredMessage[] = [];
+    let messages: StoredMessage[] = [];
     const gone: Adoption["refused"][number][] = [];
+    const removed = (finished = new Set());
     // Another page may be at it: what counts is what stands there in this very transaction.
-    await run("readwrite", (rows) =>
+    const taking = run("readwrite", (rows) =>
       rows.all(key, url, (now) => {
         for (const row of now) if (!isRow(row)) rows.delete((row as Row).id);
         const choice = choose(now.filter(isRow), finder, caps);
@@ -173,6 +180,8 @@ export function createStore(environment: PersistenceEnvironment, client: StoreCl
         gone.push(...choice.refused.map(({ message, reason }) => ({ message: plain(message), reason })));
       }),
     );
+    await taking.finally(() => (finished = null));
+    messages = messages.filter(({ id }) => !removed.has(id));
     for (const { id } of messages) known.set(id, "committed");
     return { messages, refused: gone };
   }
@@ -198,6 +207,7 @@ export function createStore(environment: PersistenceEnvironment, client: StoreCl
     },
     remove(id) {
       shared.delete(id);
+      finished?.add(id);
       if (off || closing) return;
       // It never got there.
       if (changes.get(id) && !known.has(id)) changes.delete(id);
