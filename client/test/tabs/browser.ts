@@ -22,6 +22,10 @@ export interface Browser {
   frozenLocks: boolean;
   /** The documents that live. */
   readonly tabs: readonly Tab[];
+  /** Hears of every message on a channel. */
+  posted: (tab: Tab, data: unknown) => void;
+  /** Hears when the back/forward cache drops a page. */
+  evicted: (tab: Tab, why: string) => void;
   /** What pages threw in their tasks. */
   readonly errors: { readonly tab: Tab; readonly error: unknown }[];
   readonly stored: ReadonlyMap<string, string>;
@@ -47,7 +51,7 @@ export function createBrowser(
   const browser: Browser = {
     loop,
     locks: createLocks(loop),
-    channels: createChannels(loop),
+    channels: createChannels(loop, (tab, data) => browser.posted(tab, data)),
     network,
     cookie: null,
     lacks: {},
@@ -55,6 +59,8 @@ export function createBrowser(
     get tabs() {
       return [...tabs];
     },
+    posted() {},
+    evicted() {},
     errors: [],
     stored,
 

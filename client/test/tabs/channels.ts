@@ -21,7 +21,8 @@ export interface Channels {
   readonly users: readonly Tab[];
 }
 
-export function createChannels(loop: Loop): Channels {
+/** @param posted hears of every message, for a trace */
+export function createChannels(loop: Loop, posted: (tab: Tab, data: unknown) => void = () => {}): Channels {
   const ports = new Set<Port>();
 
   return {
@@ -37,6 +38,7 @@ export function createChannels(loop: Loop): Channels {
             throw new DOMException("the channel is closed", "InvalidStateError");
           }
           const copy: unknown = structuredClone(data);
+          posted(tab, copy);
           for (const other of ports) {
             if (other === port || other.name !== name) continue;
             const at = Math.max(arrivals.get(other) ?? 0, loop.now + loop.random() * 3);

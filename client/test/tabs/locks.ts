@@ -21,6 +21,8 @@ export interface Locks {
   /** The tab is gone, and with it what it held and waited for. */
   died(tab: Tab): void;
   holder(name: string): Tab | undefined;
+  /** How often one was taken by force. */
+  readonly steals: number;
   /** Tabs that hold or wait for anything, one for each lock. */
   readonly users: readonly Tab[];
 }
@@ -29,6 +31,7 @@ export interface Locks {
 const HOP_MS = 1;
 
 export function createLocks(loop: Loop): Locks {
+  let steals = 0;
   const held = new Map<string, Request>();
   const queues = new Map<string, Request[]>();
   const queue = (name: string) => queues.get(name) ?? queues.set(name, []).get(name)!;
@@ -57,6 +60,7 @@ export function createLocks(loop: Loop): Locks {
     const waiting = queue(name);
     if (request.steal) {
       held.delete(name);
+      if (holder) steals++;
       holder?.stolen();
       give(request);
     } else if (request.ifAvailable && (holder || waiting.length)) {
@@ -155,6 +159,9 @@ export function createLocks(loop: Loop): Locks {
     died(tab) {
       for (const [name, waiting] of queues) queues.set(name, waiting.filter((request) => request.tab !== tab));
       for (const request of [...held.values()]) if (request.tab === tab) release(request);
+    },
+    get steals() {
+      return steals;
     },
     holder: (name) => held.get(name)?.tab,
     get users() {

@@ -218,7 +218,10 @@ export function createTab(browser: Browser, id: string): Tab {
       loop.later(0, die);
     },
     crash: die,
-    evict: die,
+    evict(why) {
+      browser.evicted(tab, why);
+      die();
+    },
 
     freeze() {
       setVisibility("hidden");
