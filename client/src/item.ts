@@ -49,12 +49,6 @@ export interface StoredMessage {
   readonly n: number | null;
 }
 
-/** Messages that an outbox takes over, ordered by origin and order, and those that nobody will send. */
-export interface Adoption {
-  readonly messages: readonly StoredMessage[];
-  readonly refused: readonly { readonly message: StoredMessage; readonly reason: string }[];
-}
-
 /**
  * Where messages survive a reload. The default keeps nothing. `save` and `remove` are enough to keep them; the other
  * methods bring them back. What they throw costs persistence, never a message.
@@ -67,8 +61,11 @@ export interface OutboxStore {
   save(message: StoredMessage): void | Promise<void>;
   /** The message is answered, evicted, withdrawn or given up. */
   remove(id: string): void;
-  /** Takes over what no living page looks after. Called at the start, with every connection, and now and then. */
-  adopt?(): Promise<Adoption>;
+  /**
+   * Takes over what no living page looks after, ordered by origin and order. Called at the start, with every
+   * connection, and now and then.
+   */
+  adopt?(): Promise<readonly StoredMessage[]>;
   /** Whether the message would survive this page. */
   holds?(id: string): boolean;
   /** Whether another page may have taken it over, and sent it, while this one was frozen or cached. */
@@ -88,23 +85,18 @@ export interface StoreClient {
   /** The consumer's address: messages for one are nothing to another. */
   readonly url: string;
   readonly clock: Clock;
-  /** Tells the application once whenever it changes whether messages survive the page. */
-  persistence(state: PersistenceState): void;
+  /** Tells the application. */
+  emit<K extends keyof PersistenceEvents>(event: K, value: PersistenceEvents[K]): void;
   error(error: unknown): void;
 }
 
 /** Opens a store for one client; may be called for several. */
 export type OpenStore = (client: StoreClient) => OutboxStore;
 
-/** Whether messages survive the page now, and why not. */
-export interface PersistenceState {
-  readonly available: boolean;
-  readonly reason: string;
-}
-
 /** What a client with a store tells. */
 export interface PersistenceEvents {
-  persistence: PersistenceState;
+  /** Whether messages survive the page from now on, and why not. */
+  persistence: { readonly available: boolean; readonly reason: string };
   /** Messages of pages that are gone wait here now. */
   restored: { readonly count: number };
   /** A restored message will not be sent (too old, too many), or the server refused it. */

@@ -1,11 +1,11 @@
-import { createAdopting, type Told } from "./adopting.ts";
+import { createAdopting } from "./adopting.ts";
 import { tokenBucket } from "./bucket.ts";
 import { after } from "./clock.ts";
 import { deferred } from "./deferred.ts";
 import { ClosedError, OutcomeUnknown, Rejected } from "./errors.ts";
 import { limitsOf, positive, type Limits, type MessageAck, type Reject } from "./frames.ts";
 import type { OutboxStore, QueueEntry, Receipt, Sending } from "./item.ts";
-import { unsent, type Item, type Lane } from "./lane.ts";
+import { stored, unsent, type Item, type Lane } from "./lane.ts";
 import { checkStream, encodePayload } from "./payload.ts";
 import { createQueue, type QueueSettings } from "./queue.ts";
 import { uuid4 } from "./random.ts";
@@ -67,12 +67,12 @@ const ADOPT_EVERY_MS = 30_000;
 
 export function createOutbox(settings: OutboxSettings, events: OutboxEvents): Outbox {
   const { clock, random, recorder, lamport } = settings;
-  const store = safeStore(settings.store, settings.error);
+  const ask = safeStore(settings.store, settings.error);
   let producer = uuid4();
   let order = 0;
   let over = false;
-  const queue = createQueue(settings, store);
-  const adopting = createAdopting(queue, store, settings as unknown as Told, changed);
+  const queue = createQueue(settings, ask);
+  const adopt = createAdopting(queue, ask, settings.emit as never, { over: () => over, came: changed });
   const { items } = queue;
   let link: AbortController | null = null;
   let limits = limitsOf();
@@ -124,7 +124,7 @@ export function createOutbox(settings: OutboxSettings, events: OutboxEvents): Ou
 
   function number(item: Item): void {
     queue.number(item);
-    const saved = store.save(item);
+    const saved = ask("save", stored(item));
     if (!saved) return;
     item.saving = true;
     void saved.then(() => {
@@ -171,7 +171,7 @@ export function createOutbox(settings: OutboxSettings, events: OutboxEvents): Ou
 
   function withdraw(item: Item, cause: unknown): void {
     // The server may have it: it is followed up, for the sake of the numbers after it; nobody waits for it.
-    if (item.n !== null || store.exposed(item.id)) {
+    if (item.n !== null || ask("exposed", item.id)) {
       return item.reject(new OutcomeUnknown("aborted after it was sent", { cause }));
     }
     queue.remove(item);
@@ -180,9 +180,9 @@ export function createOutbox(settings: OutboxSettings, events: OutboxEvents): Ou
   }
 
   /** Looks for messages of pages that are gone, now and as long as the connection lives. */
-  function adopt(signal: AbortSignal): void {
-    adopting.adopt();
-    if (settings.store?.adopt) after(clock, ADOPT_EVERY_MS, signal, () => adopt(signal));
+  function keepAdopting(signal: AbortSignal): void {
+    adopt();
+    if (settings.store?.adopt) after(clock, ADOPT_EVERY_MS, signal, () => keepAdopting(signal));
   }
 
   function changed(): void {
@@ -197,7 +197,7 @@ export function createOutbox(settings: OutboxSettings, events: OutboxEvents): Ou
     for (const item of items.values()) item.sentAt = Infinity;
   }
 
-  adopting.adopt();
+  adopt();
 
   return {
     get waiting() {
@@ -215,8 +215,8 @@ export function createOutbox(settings: OutboxSettings, events: OutboxEvents): Ou
     drained: queue.drained,
     down,
     pump,
-    adopt: adopting.adopt,
-    wipe: store.wipe,
+    adopt,
+    wipe: async () => ask("wipe"),
 
     send(stream, payload, signal, refusal) {
       const id = uuid4();
@@ -231,7 +231,7 @@ export function createOutbox(settings: OutboxSettings, events: OutboxEvents): Ou
         const item: Item = { ...place, ...encoded, createdAt: clock.wall(), resolve, reject, ...fresh };
         const tell = queue.add(item);
         item.detach = onAbort(signal, () => withdraw(item, signal?.reason));
-        void store.save(item);
+        void ask("save", stored(item));
         tell();
         changed();
       } catch (error) {
@@ -249,7 +249,7 @@ export function createOutbox(settings: OutboxSettings, events: OutboxEvents): Ou
       attempted += items.size;
       recorder.count("reconnect_flush_attempted_total", items.size);
       pump();
-      adopt(link.signal);
+      keepAdopting(link.signal);
     },
 
     abandon(reason, final = false) {
@@ -259,16 +259,15 @@ export function createOutbox(settings: OutboxSettings, events: OutboxEvents): Ou
       let kept = false;
       for (const item of [...items.values()]) {
         const { n, restored } = item;
-        const retained = (!final || restored || n !== null) && store.holds(item.id);
+        const retained = (!final || restored || n !== null) && ask("holds", item.id) === true;
         queue.remove(item, retained);
         kept ||= retained;
         if (!restored) item.reject(Object.assign(n === null ? new ClosedError(reason) : new OutcomeUnknown(reason), { retained }));
       }
       if (final) {
-        adopting.stop();
-        store.close();
+        ask("close");
       } else if (kept) {
-        store.release();
+        ask("release");
         // Another outbox goes on with these numbers.
         queue.clear();
         producer = uuid4();

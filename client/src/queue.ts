@@ -2,7 +2,7 @@ import { deferred, type Deferred } from "./deferred.ts";
 import { ClosedError, QueueOverflowError } from "./errors.ts";
 import type { QueueEntry } from "./item.ts";
 import { Lane, view, type Item } from "./lane.ts";
-import type { SafeStore } from "./safe-store.ts";
+import type { AskStore } from "./safe-store.ts";
 import type { Settings } from "./settings.ts";
 
 /** Of the messages that it holds at most: where `highWater` is told. */
@@ -44,7 +44,7 @@ export interface Queue {
   dropped(reason: string): void;
 }
 
-export function createQueue(settings: QueueSettings, store: SafeStore): Queue {
+export function createQueue(settings: QueueSettings, ask: AskStore): Queue {
   const { maxQueue, maxQueueBytes, recorder, emit } = settings;
   const items = new Map<string, Item>();
   const lanes = new Map<string, Lane>();
@@ -58,7 +58,7 @@ export function createQueue(settings: QueueSettings, store: SafeStore): Queue {
     items.delete(item.id);
     item.lane.items.delete(item);
     if (item.restored) restored--;
-    if (!kept) store.remove(item.id);
+    if (!kept) ask("remove", item.id);
   }
 
   function insert(item: Item): void {
@@ -90,7 +90,7 @@ export function createQueue(settings: QueueSettings, store: SafeStore): Queue {
       const evicted: { readonly old: Item; readonly reason: string }[] = [];
       for (const old of own) {
         if (count <= 0 && bytes <= 0) break;
-        if (old.n !== null || store.exposed(old.id)) continue; // it may have been applied
+        if (old.n !== null || ask("exposed", old.id)) continue; // it may have been applied
         evicted.push({ old, reason: count > 0 ? "count" : "bytes" });
         count--;
         bytes -= old.bytes;

@@ -1,38 +1,23 @@
-import type { Adoption, OutboxStore } from "./item.ts";
-import { stored, type Item } from "./lane.ts";
+import type { OutboxStore } from "./item.ts";
 
-/** An OutboxStore whose faults are reported, and hurt nothing else. */
-export interface SafeStore {
-  /** @returns resolves when the store is done with it, one way or the other; undefined: it is done */
-  save(item: Item): Promise<void> | undefined;
-  remove(id: string): void;
-  /** Resolves with null when there is nothing to adopt from. */
-  adopt(): Promise<Adoption | null>;
-  holds(id: string): boolean;
-  exposed(id: string): boolean;
-  release(): void;
-  close(): void;
-  wipe(): Promise<void>;
-}
+type Method<K extends keyof OutboxStore> = NonNullable<OutboxStore[K]>;
+type Answer<T> = T extends Promise<infer V> ? Promise<V | void> : T;
 
-export function safeStore(store: OutboxStore | undefined, error: (cause: unknown) => void): SafeStore {
-  function guard<T>(ask: () => T): T | undefined {
+/** Calls a method that a store may have; @returns its answer, undefined where it has none. */
+export type AskStore = <K extends keyof OutboxStore>(
+  name: K,
+  ...given: Parameters<Method<K>>
+) => Answer<ReturnType<Method<K>>> | undefined;
+
+/** A store whose faults are reported, and hurt nothing else. */
+export function safeStore(store: OutboxStore | undefined, error: (cause: unknown) => void): AskStore {
+  return (name, ...given) => {
     try {
-      return ask();
+      const answer = (store?.[name] as ((...given: unknown[]) => unknown) | undefined)?.apply(store, given);
+      return (answer instanceof Promise ? answer.catch(error) : answer) as never;
     } catch (cause) {
       error(cause);
       return undefined;
     }
-  }
-  return {
-    // Not persisted is worse than sent and persisted, and better than never sent.
-    save: (item) => (store && guard(() => store.save(stored(item))?.catch(error))) || undefined,
-    remove: (id) => void guard(() => store?.remove(id)),
-    adopt: async () => (await guard(() => store?.adopt?.().catch(error))) || null,
-    holds: (id) => guard(() => store?.holds?.(id)) ?? false,
-    exposed: (id) => guard(() => store?.exposed?.(id)) ?? false,
-    release: () => guard(() => store?.release?.()),
-    close: () => guard(() => store?.close?.()),
-    wipe: async () => guard(() => store?.wipe?.().catch(error)),
   };
 }

@@ -559,7 +559,7 @@ describe("the store", () => {
       message({ id: "b", producer: "p", n: 5, text: "5", order: 2 }),
       message({ id: "c", text: "6", order: 3 }),
     ];
-    const { client, server } = await connected({ store: { save() {}, remove() {}, adopt: async () => ({ messages, refused: [] }) } });
+    const { client, server } = await connected({ store: { save() {}, remove() {}, adopt: async () => messages } });
     expect(client.queue).toEqual([]);
     const sent = server.socket.of("MESSAGE");
     expect(sent.map(({ id, n, settled, payload }) => [id, n, settled, payload])).toEqual([
@@ -576,7 +576,7 @@ describe("the store", () => {
     const server = new FakeServer();
     server.accepts = false;
     const messages = Array.from({ length: 10 }, (_, i) => message({ id: `m${i}`, order: i + 1 }));
-    const made = world({ maxQueue: 2, store: { save() {}, remove() {}, adopt: async () => ({ messages, refused: [] }) } }, server);
+    const made = world({ maxQueue: 2, store: { save() {}, remove() {}, adopt: async () => messages } }, server);
     await settle();
     const own = [1, 2, 3].map((n) => made.client.send("s", n));
     await expect(own[0]).rejects.toBeInstanceOf(QueueOverflowError);

@@ -3,13 +3,15 @@ import { IDBFactory, IDBKeyRange } from "fake-indexeddb";
 import { vi } from "vitest";
 import { systemClock } from "../src/clock.ts";
 import { connect, type Client } from "../src/index.ts";
-import type { OutboxStore, PersistenceState } from "../src/item.ts";
+import type { OutboxStore, PersistenceEvents } from "../src/item.ts";
 import type { Options } from "../src/options.ts";
 import { persistOutbox, type PersistOptions } from "../src/persistence/index.ts";
 import type { PersistenceEnvironment } from "../src/persistence/environment.ts";
 import { FakeServer, FakeSocket } from "../src/testing.ts";
 
 globalThis.IDBKeyRange = IDBKeyRange;
+type PersistenceState = PersistenceEvents["persistence"];
+
 const URL = "ws://test/ws/";
 
 export interface Page {
@@ -88,18 +90,23 @@ export class Browser {
     const { window, document } = environment;
     const told: PersistenceState[] = [];
     const errors: unknown[] = [];
+    const restored: number[] = [];
+    const undelivered: Page["undelivered"] = [];
     const inner = persistOutbox({ environment, ...persist })({
       key,
       url: URL,
       clock: systemClock,
-      persistence: (state) => told.push(state),
+      emit(event, value) {
+        if (event === "persistence") told.push(value as PersistenceState);
+        if (event === "undelivered") undelivered.push(value as never);
+      },
       error: (error) => errors.push(error),
     });
     // What runs after a crash is this test's doing, not the page's.
     const store: OutboxStore = {
       save: (message) => (gone ? undefined : inner.save(message)),
       remove: (id) => void (gone || inner.remove(id)),
-      adopt: async () => (gone ? { messages: [], refused: [] } : inner.adopt!()),
+      adopt: async () => (gone ? [] : inner.adopt!()),
       holds: (id) => inner.holds!(id),
       exposed: (id) => inner.exposed!(id),
       release: () => void (gone || inner.release!()),
@@ -107,8 +114,6 @@ export class Browser {
       wipe: () => inner.wipe!(),
     };
     const client = connect(URL, { WebSocket: Socket, networkAware: { window, document }, random: () => 0.5, baseMs: 100, maxMs: 1_000, store, ...options });
-    const restored: number[] = [];
-    const undelivered: Page["undelivered"] = [];
     const on = client.on as unknown as (event: string, handler: (value: never) => void) => void;
     on("restored", ({ count }: { count: number }) => restored.push(count));
     on("undelivered", (value: never) => undelivered.push(value));

@@ -363,10 +363,10 @@ describe("nothing of another", () => {
       key: "u1",
       url: "ws://test/other/",
       clock: browser.environment().clock,
-      persistence() {},
+      emit() {},
       error() {},
     });
-    expect(await vi.waitFor(() => store.adopt!())).toEqual({ messages: [], refused: [] });
+    expect(await vi.waitFor(() => store.adopt!())).toEqual([]);
   });
 
   test("user stays for ever: old messages go when anybody opens the page", async () => {
@@ -671,10 +671,10 @@ describe("storage that fails: nothing is lost or delayed for long, and one event
   test("without an identity key messages stay in memory", async () => {
     const told = vi.fn();
     const environment = new Browser().environment();
-    const store = persistOutbox({ environment })({ key: undefined, url: "u", clock: environment.clock, persistence: told, error() {} });
+    const store = persistOutbox({ environment })({ key: undefined, url: "u", clock: environment.clock, emit: told, error() {} });
     expect(told).not.toHaveBeenCalled();
     await quiet();
-    expect(told.mock.calls).toEqual([[{ available: false, reason: "no identity key" }]]);
+    expect(told.mock.calls).toEqual([["persistence", { available: false, reason: "no identity key" }]]);
     expect(store.save({} as never)).toBeUndefined();
   });
 });

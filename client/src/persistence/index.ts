@@ -35,7 +35,7 @@ export function persistOutbox({ environment = browserEnvironment(), ...options }
   return (client) => {
     if (client.key) return createStore(environment, client, client.key, caps);
     // Not before `connect` returned: somebody shall listen.
-    queueMicrotask(() => client.persistence({ available: false, reason: "no identity key" }));
+    queueMicrotask(() => client.emit("persistence", { available: false, reason: "no identity key" }));
     return NOWHERE;
   };
 }

@@ -1,5 +1,5 @@
-import type { Adoption, OutboxStore, StoreClient, StoredMessage } from "../item.ts";
-import { choose, strangers, type Caps } from "./adoption.ts";
+import type { OutboxStore, QueueEntry, StoreClient, StoredMessage } from "../item.ts";
+import { choose, strangers, type Caps, type Choice } from "./adoption.ts";
 import { lightBeacon } from "./beacon.ts";
 import { openDatabase, type Database, type Rows } from "./database.ts";
 import { deadline } from "./deadline.ts";
@@ -8,7 +8,6 @@ import { isRow, type Row } from "./row.ts";
 
 /** Storage that takes longer is not waited for. */
 const PATIENCE_MS = 2_000;
-const NOTHING: Adoption = { messages: [], refused: [] };
 
 /**
  * One client's messages in IndexedDB. What fails here costs persistence: the client is told once, and its messages go on
@@ -98,7 +97,7 @@ export function createStore(environment: PersistenceEnvironment, client: StoreCl
   function tell(now: boolean, reason: string): void {
     if (now === available || closing) return;
     available = now;
-    client.persistence({ available, reason });
+    client.emit("persistence", { available, reason });
   }
 
   // -- writing -----------------------------------------------------------------------------------
@@ -158,16 +157,16 @@ export function createStore(environment: PersistenceEnvironment, client: StoreCl
 
   // -- adoption ----------------------------------------------------------------------------------
 
-  async function adopt(): Promise<Adoption> {
+  async function adopt(): Promise<readonly StoredMessage[]> {
     const found = await run<readonly unknown[]>("readonly", (rows, give) => rows.all(key, url, give));
     const owners = strangers(found.filter(isRow), me);
     const living = owners.length ? await beacon.living(owners) : new Set<string>();
     const finder = { me, dead: new Set(owners.filter((owner) => !living.has(owner))), now: clock.wall() };
     const { adopted, refused } = choose(found.filter(isRow), finder, caps);
-    if (closing || off || !(adopted.length + refused.length || found.some((row) => !isRow(row)))) return NOTHING;
+    if (closing || off || !(adopted.length + refused.length || found.some((row) => !isRow(row)))) return [];
 
     let messages: StoredMessage[] = [];
-    const gone: Adoption["refused"][number][] = [];
+    let gone: Choice["refused"] = [];
     const removed = (finished = new Set());
     // Another page may be at it: what counts is what stands there in this very transaction.
     const taking = run("readwrite", (rows) =>
@@ -176,14 +175,15 @@ export function createStore(environment: PersistenceEnvironment, client: StoreCl
         const choice = choose(now.filter(isRow), finder, caps);
         for (const row of choice.adopted) rows.put({ ...row, owner: me, adopted: true });
         for (const { message } of choice.refused) rows.delete(message.id);
-        messages.push(...choice.adopted.map(plain));
-        gone.push(...choice.refused.map(({ message, reason }) => ({ message: plain(message), reason })));
+        messages = choice.adopted.map(plain);
+        gone = choice.refused;
       }),
     );
     await taking.finally(() => (finished = null));
     messages = messages.filter(({ id }) => !removed.has(id));
     for (const { id } of messages) known.set(id, "committed");
-    return { messages, refused: gone };
+    for (const { message, reason } of gone) client.emit("undelivered", { entry: entryOf(message), reason });
+    return messages;
   }
 
   /** What is left of this page's is anybody's. */
@@ -213,7 +213,7 @@ export function createStore(environment: PersistenceEnvironment, client: StoreCl
       if (changes.get(id) && !known.has(id)) changes.delete(id);
       else void change(id, null);
     },
-    adopt: () => (off || closing ? Promise.resolve(NOTHING) : adopt().catch(() => NOTHING)),
+    adopt: () => (off || closing ? Promise.resolve([]) : adopt().catch(() => [])),
     holds: (id) => known.has(id) || (ready && available && !!changes.get(id)),
     exposed: (id) => shared.has(id),
     release: () => void release(),
@@ -257,6 +257,12 @@ export async function wipe({ indexedDB, clock }: PersistenceEnvironment, key: st
 /** Without what is the store's own. */
 function plain({ id, stream, text, bytes, createdAt, origin, order, producer, n }: Row): StoredMessage {
   return { id, stream, text, bytes, createdAt, origin, order, producer, n };
+}
+
+/** What the application may see of a message that will not be sent. */
+function entryOf({ id, stream, text, createdAt, n }: Row): QueueEntry {
+  const state = n === null ? "queued" : "sent";
+  return Object.freeze({ id, stream, payload: JSON.parse(text), state, createdAt, failures: 0, restored: true });
 }
 
 const reasonOf = (error: unknown) => (error instanceof Error ? `${error.name}: ${error.message}` : String(error));
