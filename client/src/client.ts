@@ -56,19 +56,24 @@ export function createClient(address: string | URL, options: Options = {}): Clie
   };
   const recorder = safeRecorder(options.recorder);
   const changed = () => view.touch();
-  const settings: Settings = { ...chosen, store: options.store, clientId, lamport, recorder, emit, error, changed };
+  const { key } = options;
+  const store =
+    typeof options.store === "function"
+      ? options.store({ key, url, clock: chosen.clock, emit, error })
+      : options.store;
+  const settings: Settings = { ...chosen, store, clientId, lamport, recorder, emit, error, changed };
 
   // -- the parts ---------------------------------------------------------------------------------
 
   const roster = createRoster(settings, (frame) => connection.send(JSON.stringify(frame)));
   const host: TabsHost = {
     url,
-    key: options.key,
+    key,
     clientId,
     settings,
     signal,
     open,
-    close,
+    logout,
     hold: roster.hold,
     release: roster.release,
     at(name) {
@@ -114,7 +119,7 @@ export function createClient(address: string | URL, options: Options = {}): Clie
         client_id: link.clientId,
         term: link.term,
         attempt,
-        key: options.key,
+        key,
         clock: lamport.time,
         streams: roster.claims(),
         identity,
@@ -167,9 +172,14 @@ export function createClient(address: string | URL, options: Options = {}): Clie
     if (signal.aborted) return;
     life.abort();
     connection.close(code, reason);
-    outbox.abandon("the client was closed");
+    outbox.abandon("the client was closed", true);
     view.refresh();
     clear();
+  }
+
+  function logout(): void {
+    close(1000, "logout");
+    outbox.wipe().catch(error);
   }
 
   if (networkAware) {
@@ -189,7 +199,7 @@ export function createClient(address: string | URL, options: Options = {}): Clie
     resign: link.resign,
     logout() {
       link.logout();
-      close(1000, "logout");
+      logout();
     },
 
     get state() {

@@ -2,6 +2,7 @@ import { api as core, connect as connectAlone } from "./api.ts";
 import type { Options } from "./options.ts";
 import { pagePositions, pageSettings } from "./page.ts";
 import type { Client } from "./public.ts";
+import { persistOutbox, wipeOutbox } from "./persistence/index.ts";
 import { shareTabs } from "./tabs/index.ts";
 
 /**
@@ -17,4 +18,4 @@ export function connect(url: string | URL, options: Options = {}): Client {
 }
 
 /** All that is public. One object for a page, however many copies of this file it loads. */
-export const api = { ...core, connect, shareTabs, pagePositions };
+export const api = { ...core, connect, shareTabs, persistOutbox, wipeOutbox, pagePositions };

@@ -12,6 +12,8 @@ export const ReconnectChannels: typeof api = shared(api);
 export const {
   connect,
   shareTabs,
+  persistOutbox,
+  wipeOutbox,
   pagePositions,
   describe,
   calculateBackoff,

@@ -1,6 +1,6 @@
 import type { Clock } from "./clock.ts";
 import type { NetworkSources } from "./network.ts";
-import type { OutboxStore } from "./item.ts";
+import type { OpenStore, OutboxStore } from "./item.ts";
 import type { Random } from "./random.ts";
 import type { Recorder } from "./recorder.ts";
 import type { Tabs } from "./sharing.ts";
@@ -33,8 +33,8 @@ export interface Options {
   readonly WebSocket?: SocketConstructor | undefined;
   /** Instead of a WebSocket: another tab that owns one. */
   readonly transport?: OpenTransport | undefined;
-  /** Where unanswered messages survive a reload. */
-  readonly store?: OutboxStore | undefined;
+  /** Where unanswered messages survive a reload: `persistOutbox()`. */
+  readonly store?: OutboxStore | OpenStore | undefined;
   /** How this client shares one connection with the other tabs: `shareTabs()`. */
   readonly tabs?: Tabs | false | undefined;
   /**

@@ -1,5 +1,5 @@
 import type { UnknownFrame } from "./frames.ts";
-import type { QueueEntry, Sending } from "./item.ts";
+import type { PersistenceEvents, QueueEntry, Sending } from "./item.ts";
 import type { Position } from "./position.ts";
 import type { Lost } from "./receipts.ts";
 import type { Role, TabInfo } from "./sharing.ts";
@@ -8,7 +8,7 @@ import type { SubscribeOptions } from "./stream.ts";
 import type { SyncState } from "./sync.ts";
 
 /** What `client.on` can listen for. */
-export interface ClientEvents {
+export interface ClientEvents extends PersistenceEvents {
   stateChange: StateChange;
   syncChange: SyncState;
   queueChange: { readonly waiting: number };

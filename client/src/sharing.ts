@@ -40,7 +40,8 @@ export interface TabsHost {
   waiting(): { readonly attempt: number; readonly retryAt: number | null };
   /** Lets the connection go until the next `wake`. */
   suspend(cause: string): void;
-  close(code: number, reason: string): void;
+  /** Another tab logged out. */
+  logout(): void;
   /**
    * Follows a stream for another tab, from its position if nobody here has one.
    *

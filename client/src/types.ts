@@ -13,6 +13,7 @@ export {
   StateTransitionError,
 } from "./errors.ts";
 export { pagePositions } from "./page.ts";
+export { persistOutbox, wipeOutbox } from "./persistence/index.ts";
 export { uuid4 } from "./random.ts";
 export { describe } from "./sync.ts";
 export { shareTabs } from "./tabs/index.ts";
@@ -21,7 +22,16 @@ export type { Clock } from "./clock.ts";
 export type { Entry, SnapshotReason, UnknownFrame } from "./frames.ts";
 export type { NetworkSources } from "./network.ts";
 export type { Options } from "./options.ts";
-export type { OutboxStore, QueueEntry, Receipt, Sending } from "./item.ts";
+export type {
+  OpenStore,
+  OutboxStore,
+  QueueEntry,
+  Receipt,
+  Sending,
+  StoreClient,
+  StoredMessage,
+} from "./item.ts";
+export type { PersistOptions } from "./persistence/index.ts";
 export type { Position } from "./position.ts";
 export type { Client, ClientEvents, Snapshot, Subscription } from "./public.ts";
 export type { Random } from "./random.ts";

@@ -182,7 +182,7 @@ function share(key: string, host: TabsHost, environment: TabsEnvironment, { delt
   function received(data: unknown): void {
     const letter = readLetter(data);
     if (!letter || asleep || solo || signal.aborted) return;
-    if (letter.t === "logout") return host.close(1000, "logout");
+    if (letter.t === "logout") return host.logout();
     if (letter.t === "claim") watch.claimed(letter.tab);
     if (letter.t === "lead") hear(letter);
     if (relay) relay.take(letter);
