@@ -1,3 +1,5 @@
+import type { Client } from "./public.ts";
+
 /** Labels of a measurement: enums only, never a user, session or stream name (design 12). */
 export type Labels = Readonly<Record<string, string | number>>;
 
@@ -14,8 +16,16 @@ export interface Recorder {
    *
    * @param report sends one TELEMETRY frame; @returns whether the link took it
    */
-  attach?(report: (metrics: Readonly<Record<string, number>>) => boolean): void;
+  attach?(report: Report): void;
+  /** Measures what only the client's events tell, until it closes. Following a client again does nothing. */
+  follow?(client: Client): void;
 }
+
+/** Sends measurements to the server. @returns whether the link took them */
+export type Report = (metrics: Readonly<Record<string, number>>) => boolean;
+
+/** A recorder that follows a client and forgets none of its methods. */
+export type Following = Recorder & Required<Pick<Recorder, "follow">>;
 
 /** A recorder that never breaks the client; without one nothing is recorded. */
 export function safeRecorder(recorder?: Recorder): Recorder {
@@ -29,6 +39,26 @@ export function safeRecorder(recorder?: Recorder): Recorder {
       }
     };
   return { count: guard("count"), observe: guard("observe"), gauge: guard("gauge") };
+}
+
+/** One recorder out of several. One that throws takes nothing from the others. */
+export function recorders(...list: readonly Recorder[]): Required<Recorder> {
+  const all = (run: (recorder: Recorder) => void) => {
+    for (const recorder of list) {
+      try {
+        run(recorder);
+      } catch (error) {
+        console.error(error);
+      }
+    }
+  };
+  return {
+    count: (name, value, labels) => all((recorder) => recorder.count(name, value, labels)),
+    observe: (name, value, labels) => all((recorder) => recorder.observe(name, value, labels)),
+    gauge: (name, value, labels) => all((recorder) => recorder.gauge(name, value, labels)),
+    attach: (report) => all((recorder) => recorder.attach?.(report)),
+    follow: (client) => all((recorder) => recorder.follow?.(client)),
+  };
 }
 
 /** The browser family, the `environment` label of design 12. */

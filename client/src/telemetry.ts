@@ -1,0 +1,78 @@
+import { after, systemClock, type Clock } from "./clock.ts";
+import { outages, recordOutage } from "./outage.ts";
+import type { Recorder, Report } from "./recorder.ts";
+
+/** Options of `telemetryRecorder`. */
+export interface TelemetryOptions {
+  readonly clock?: Clock | undefined;
+  /** Between two reports at least, in milliseconds: 11 000. A server ignores what comes within 10 s of the last. */
+  readonly everyMs?: number | undefined;
+}
+
+/** What belongs together (an attempt, its transitions, the flush) goes in one report. */
+const GATHER_MS = 1_000;
+const GOOD = ["connected", "live"];
+const BAD = ["failed", "timeout"];
+
+/**
+ * Sends what a client records to the server, for its own metrics: without labels, as what was added since the last
+ * report. A report that the link didn't take merges into the next. One recorder serves one client.
+ *
+ * - a counter: its increase
+ * - a histogram: `<name>` the largest value, `<name>_count` and `<name>_sum`; of attempts and outages only those that
+ *   ended well, the others are counted in `reconnect_attempts_failed_total` and `reconnect_outages_failed_total`
+ * - a gauge: its value
+ */
+export function telemetryRecorder(options: TelemetryOptions = {}): Required<Recorder> {
+  const { clock = systemClock, everyMs = 11_000 } = options;
+  let report: Report | null = null;
+  let pending: Record<string, number> = {};
+  let notBefore = 0;
+  let stop: (() => void) | null = null;
+  /** Never aborted: the timer ends with the client that is followed, or reports to nobody. */
+  const { signal } = new AbortController();
+
+  const send = () => {
+    stop = null;
+    notBefore = clock.now() + everyMs;
+    if (report?.(pending)) pending = {};
+  };
+
+  const put = (name: string, value: number) => {
+    if (!Number.isFinite(value)) return;
+    pending[name] = value;
+    stop ??= after(clock, Math.max(notBefore - clock.now(), GATHER_MS), signal, send);
+  };
+
+  const add = (name: string, value: number) => {
+    if (value) put(name, (pending[name] ?? 0) + value);
+  };
+
+  const recorder: Required<Recorder> = {
+    count: (name, value = 1) => add(name, value),
+    gauge: put,
+
+    observe(name, value, labels) {
+      const outcome = String(labels?.["outcome"] ?? GOOD[0]);
+      if (BAD.includes(outcome)) return add(name.replace("_duration_seconds", "s_failed_total"), 1);
+      if (!GOOD.includes(outcome)) return;
+      put(name, Math.max(pending[name] ?? 0, value));
+      add(`${name}_count`, 1);
+      add(`${name}_sum`, value);
+    },
+
+    attach(given) {
+      report = given;
+    },
+
+    follow(client) {
+      watch(client);
+      client.signal.addEventListener("abort", () => {
+        stop?.();
+        stop = null;
+      });
+    },
+  };
+  const watch = outages((outage) => (end) => recordOutage(recorder, outage, end), clock.now);
+  return recorder;
+}
