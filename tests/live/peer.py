@@ -36,6 +36,7 @@ class Peer:
         application = consumer.as_asgi() if isinstance(consumer, type) else consumer
         self.socket = Socket(application, path, **options)
         self.producer = str(uuid4())
+        self.client_id = str(uuid4())
         self._read = 0
         self._n: dict[str, int] = {}
 
@@ -61,7 +62,7 @@ class Peer:
         self.socket.write(json.dumps({"type": kind, **fields}))
 
     def hello(self, streams: Any = None, **fields: Any) -> None:
-        greeting = {"protocol": "reconnect.v1", "client_id": "peer", "attempt": 1, **fields}
+        greeting = {"protocol": "reconnect.v1", "client_id": self.client_id, "attempt": 1, **fields}
         self.say("HELLO", streams=streams or {}, **greeting)
 
     async def greet(self, streams: Any = None, **fields: Any) -> Frame:

@@ -48,7 +48,7 @@ def roll_back(stream: str, head: int, refill: int = 0) -> None:
 async def first_sync(position: Position | None, stream: str = A, consumer: Any = Board) -> dict[str, Any]:
     """What a resume with this position is answered first."""
     async with Peer(consumer) as peer:
-        await peer.greet({stream: position})
+        await peer.greet({stream: position}, client_id="first")
         return await peer.sync(stream)
 
 
@@ -181,27 +181,28 @@ async def test_a_wrong_checksum_is_answered_with_a_snapshot_and_reported(seq: in
     assert frame["checksum"] == entries[-1].checksum
     await drift_reports(1)
     report = await DriftReport.objects.aget()
-    assert (report.stream, report.client_id, report.epoch, report.seq) == (A, "peer", wrong.epoch, seq)
+    assert (report.stream, report.client_id, report.epoch, report.seq) == (A, "first", wrong.epoch, seq)
     assert (report.client_checksum, report.server_checksum) == (wrong.checksum, right.checksum)
 
 
 async def test_repeated_drift_is_counted_in_one_report():
     entries = await publish_all(A, range(3))
     wrong = entries[-1].position._replace(checksum=7)
+    client_id = "the same"
     async with Peer(Board) as peer:
-        welcome = await peer.greet({A: wrong})
+        welcome = await peer.greet({A: wrong}, client_id=client_id)
         await peer.sync(A)
     await drift_reports(1)
     for _ in range(3):
         async with Peer(Board) as peer:
-            await peer.greet({A: wrong}, identity=welcome["identity"])
+            await peer.greet({A: wrong}, client_id=client_id, identity=welcome["identity"])
             assert (await peer.sync(A))["reason"] == "diverged"
     await close_hub()
     assert await DriftReport.objects.acount() == 1
     assert (await DriftReport.objects.aget()).count == 1  # within a minute
     await DriftReport.objects.aupdate(last_seen="2020-01-01T00:00Z")
     async with Peer(Board) as peer:
-        await peer.greet({A: wrong}, identity=welcome["identity"])
+        await peer.greet({A: wrong}, client_id=client_id, identity=welcome["identity"])
         await peer.sync(A)
         await eventually(DriftReport.objects.filter(count=2).aexists)
 

@@ -28,7 +28,10 @@ class Known(NotesConsumer):
 
 
 def peer(consumer: Any = Known, **scope: Any) -> Peer:
-    return Peer(consumer, scope=scope)
+    """One of several sockets of the same client."""
+    one = Peer(consumer, scope=scope)
+    one.client_id = "the client"
+    return one
 
 
 async def superseded(peer: Peer, term: int) -> None:

@@ -253,9 +253,9 @@ async def test_a_wrong_key_asks_the_consumer_nothing_and_fences_nobody(browser: 
             return []
 
     async with Peer(Curious) as good, Peer(Curious) as bad:
-        await good.greet(term=1)
+        await good.greet(term=1, client_id="one")
         asked.clear()
-        bad.hello(term=2, key="k" * 32)
+        bad.hello(term=2, client_id="one", key="k" * 32)
         assert (await bad.goodbye())[0]["code"] == 4501
         assert not asked
         await good.still_works()
