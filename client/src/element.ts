@@ -2,6 +2,7 @@ import type { Entry } from "./frames.ts";
 import { formPayload, type FormPayload } from "./form-data.ts";
 import type { Receipt, Sending } from "./item.ts";
 import { keyOf, lease, type Lease, type SharedOptions } from "./lease.ts";
+import type { pagePositions as PagePositions } from "./page.ts";
 import type { Client, Subscription } from "./public.ts";
 import type { EventsInfo, SnapshotInfo } from "./stream.ts";
 import type { describe as Describe, SyncState } from "./sync.ts";
@@ -24,7 +25,9 @@ export interface ReconnectStreamEvents {
 
 const TAG = "reconnect-stream";
 const ATTRIBUTES = ["src", "stream"];
-const scope = globalThis as { ReconnectChannels?: { readonly describe: typeof Describe } };
+const scope = globalThis as {
+  ReconnectChannels?: { readonly describe: typeof Describe; readonly pagePositions?: typeof PagePositions };
+};
 // A server that renders may import this file for its types' sake.
 const Base = globalThis.HTMLElement ?? (class {} as typeof HTMLElement);
 
@@ -161,15 +164,22 @@ export class ReconnectStreamElement extends Base {
     held.signal.addEventListener("abort", () => until.abort(), { signal });
     client.on("change", () => this.#show(), { signal });
     if (stream && !client.signal.aborted) {
+      const position = scope.ReconnectChannels?.pagePositions?.()[stream];
+      // What the page came with is no news: a fragment that swaps its own element would fetch itself for ever.
+      const changed = (seq: number) => {
+        const rendered = position && position.epoch === this.#subscription?.position?.epoch ? position.last_seq_id : -1;
+        if (seq > rendered) this.#refresh();
+      };
       this.#subscription = client.subscribe(stream, {
         signal,
+        position,
         onSnapshot: (state, info) => {
           this.#tell(this, "reconnect:snapshot", { ...info, stream, state });
-          this.#refresh();
+          changed(info.seq);
         },
         onEvents: (entries, info) => {
           this.#tell(this, "reconnect:events", { ...info, stream, entries });
-          this.#refresh();
+          if (entries.length) changed(info.to);
         },
         onSync: (sync) => this.#synced(stream, sync),
       });

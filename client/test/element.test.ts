@@ -97,6 +97,29 @@ describe("events", () => {
     frame();
     expect(changes).toHaveLength(1);
   });
+  test("what the page came with is not fetched again", async () => {
+    const log = server.log("board:1");
+    log.append("rendered");
+    vi.stubGlobal("requestAnimationFrame", (run: FrameRequestCallback) => setTimeout(run, 16));
+    const positions = () => `<script type="application/json" data-reconnect-positions>${JSON.stringify({ "board:1": log.wire() })}</script>`;
+    const changes = heard("board-changed");
+    document.body.innerHTML = positions();
+    await place({ refresh: "board-changed" });
+    await settle(100);
+    expect(server.socket.of("HELLO")[0]!["streams"]).toMatchObject({ "board:1": { last_seq_id: 1 } });
+    server.publish("board:1", "new");
+    await settle(100);
+    expect(changes.splice(0)).toEqual([{ seq: 2 }]);
+    // A fragment that swaps its own element.
+    document.body.innerHTML = positions();
+    await place({ refresh: "board-changed" });
+    await settle(100);
+    expect(changes).toEqual([]);
+    server.publish("board:1", "newer");
+    await settle(100);
+    expect(changes).toEqual([{ seq: 3 }]);
+    expect(server.sockets).toHaveLength(1);
+  });
 });
 
 describe("life", () => {
