@@ -163,7 +163,7 @@ export class FakeServer {
   identify: (socket: FakeSocket) => string | null = () => null;
   /** Sockets that were told to go since a newer one of the same client came. */
   fenced = 0;
-  /** The newest HELLO of each client of each identity. */
+  /** The open socket of each client of each identity. */
   readonly #newest = new Map<string, { readonly socket: FakeSocket; readonly term: number; readonly attempt: number }>();
   readonly #ended = new WeakSet<FakeSocket>();
   readonly #subscriptions = new Map<FakeSocket, Set<string>>();
@@ -269,15 +269,16 @@ export class FakeServer {
   }
 
   /** Ends a socket for good, and says why before. */
-  bye(socket: FakeSocket, code: number, reason: string): void {
+  bye(socket: FakeSocket, code: number, reason: string, fields: Frame = {}): void {
     this.#ended.add(socket);
-    socket.deliver({ type: "BYE", code, reason, reconnect: code < 4500, retry_after_ms: [0, 0] });
+    socket.deliver({ type: "BYE", code, reason, reconnect: code < 4500, retry_after_ms: [0, 0], ...fields });
     this.drop(code, socket);
   }
 
   /** A socket is gone. */
   leave(socket: FakeSocket): void {
     this.#subscriptions.delete(socket);
+    for (const [client, { socket: newest }] of this.#newest) if (newest === socket) this.#newest.delete(client);
   }
 
   /** The sockets that are open and were welcomed. */
@@ -294,18 +295,14 @@ export class FakeServer {
     }
     const client = JSON.stringify([identity, client_id]);
     const old = this.#newest.get(client);
-    const older = old && old.socket !== socket && (term < old.term || (term === old.term && attempt < old.attempt));
-    if (older) {
+    const open = old && old.socket !== socket && old.socket.readyState === 1;
+    const older = open && (term < old.term || (term === old.term && attempt < old.attempt));
+    if (open) {
       this.fenced++;
-      this.bye(socket, 4509, "SUPERSEDED");
-      return false;
+      this.bye(older ? socket : old.socket, 4509, "superseded", { term: older ? old.term : term });
     }
-    this.#newest.set(client, { socket, term, attempt });
-    if (old && old.socket !== socket && old.socket.readyState === 1) {
-      this.fenced++;
-      this.bye(old.socket, 4509, "SUPERSEDED");
-    }
-    return true;
+    if (!older) this.#newest.set(client, { socket, term, attempt });
+    return !older;
   }
 
   #message(socket: FakeSocket, { id, producer, n, stream, payload, settled }: Frame): void {

@@ -482,6 +482,7 @@ describe("the server double", () => {
     expect(byes()).toEqual([false, true]);
     await greet({ term: 1, attempt: 6 });
     expect(byes()).toEqual([false, true, false]);
+    expect(server.socket.closed).toBe(null); // by the server, not by the client
     await greet({ term: 2, attempt: 2 });
     expect(byes()).toEqual([false, false, false, true]);
     expect(server.fenced).toBe(3);

@@ -3,6 +3,8 @@ import { seededRandom } from "./loop.ts";
 /** How often each kind of command comes, and how long the simulation goes on after it, in milliseconds at most. */
 const KINDS = {
   open: [6, 2_000],
+  /** One more client in a page that has one. */
+  twin: [0.5, 1_000],
   close: [3, 1_500],
   reload: [2, 1_500],
   crash: [2, 1_500],
@@ -18,6 +20,10 @@ const KINDS = {
   /** Several at once. */
   burst: [4, 300],
   publish: [12, 300],
+  /** An entry that the server doesn't push: a PING will tell of it. */
+  unpushed: [0.5, 300],
+  /** The log was restored from a backup: another epoch. */
+  epoch: [0.3, 1_000],
   subscribe: [4, 300],
   unsubscribe: [2, 300],
   /** The leader gives the connection away. */

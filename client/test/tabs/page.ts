@@ -23,6 +23,8 @@ interface Screen {
 
 /** The application in one tab: it shows streams, sends, and complains of whatever it should never see. */
 export interface Page {
+  /** Begins each of its messages. */
+  readonly name: string;
   readonly tab: Tab;
   readonly client: Client;
   /** Whose page the server has rendered. */
@@ -37,6 +39,7 @@ export interface Page {
 
 /** @param complain of something that must not happen */
 export function createPage(
+  name: string,
   tab: Tab,
   client: Client,
   key: string,
@@ -49,51 +52,52 @@ export function createPage(
   client.on("error", (error) => {
     const bug = error instanceof TypeError && error.message !== "network error";
     if (bug || /StateTransition|Range|Reference|Frame/.test(String((error as Error)?.name))) {
-      complain(`${tab.id}: an error that only a bug makes: ${(error as Error).stack}`);
+      complain(`${name}: an error that only a bug makes: ${(error as Error).stack}`);
     }
   });
-  client.on("lost", () => complain(`${tab.id}: a message was said to be lost`));
+  client.on("lost", () => complain(`${name}: a message was said to be lost`));
 
   const page: Page = {
+    name,
     tab,
     client,
     key,
     screens,
     left: false,
 
-    subscribe(name) {
-      if (screens.has(name) || client.signal.aborted) return;
-      const log = server.log(name);
-      const subscription = client.subscribe(name, {
+    subscribe(stream) {
+      if (screens.has(stream) || client.signal.aborted) return;
+      const log = server.log(stream);
+      const subscription = client.subscribe(stream, {
         onSnapshot(state, { seq }) {
           screen.seen = [...((state as unknown[] | null) ?? [])];
-          if (screen.seen.length !== seq) complain(`${tab.id}: a snapshot of ${name} at ${seq} with ${screen.seen.length}`);
+          if (screen.seen.length !== seq) complain(`${name}: a snapshot of ${stream} at ${seq} with ${screen.seen.length}`);
         },
         onEvents(entries, { from }) {
-          if (screen.seen.length !== from) complain(`${tab.id}: ${name} at ${screen.seen.length} got entries after ${from}`);
+          if (screen.seen.length !== from) complain(`${name}: ${stream} at ${screen.seen.length} got entries after ${from}`);
           for (const { seq, payload } of entries) {
-            if (log.entries[seq - 1]?.payload !== payload) complain(`${tab.id}: a wrong entry ${seq} of ${name}`);
+            if (log.entries[seq - 1]?.payload !== payload) complain(`${name}: a wrong entry ${seq} of ${stream}`);
             screen.seen.push(payload);
           }
         },
       });
       const screen: Screen = { subscription, seen: [] };
-      screens.set(name, screen);
+      screens.set(stream, screen);
     },
 
-    unsubscribe(name) {
-      screens.get(name)?.subscription.close();
-      screens.delete(name);
+    unsubscribe(stream) {
+      screens.get(stream)?.subscription.close();
+      screens.delete(stream);
     },
 
     send(stream) {
-      const payload = `${tab.id}-${String(++count).padStart(4, "0")}`;
+      const payload = `${name}-${String(++count).padStart(4, "0")}`;
       const sending: Sending = client.send(stream, payload);
       const sent: Sent = { page, stream, payload, id: sending.id, outcome: "", settled: 0 };
       const settle = (outcome: string) => {
         sent.outcome = outcome;
         sent.settled++;
-        if (!tab.alive) complain(`${tab.id}: a message settled after its page was gone`);
+        if (!tab.alive) complain(`${name}: a message settled after its page was gone`);
       };
       sending.then(
         ({ id }) => settle(id === sent.id ? "acked" : "the receipt of another message"),

@@ -39,9 +39,6 @@ test("tabs that share nothing keep every promise, whatever happens to them", asy
 }, 60_000);
 
 test(`${seeds[1]} walks of tabs that share one connection`, async () => {
-  const share: NonNullable<WalkOptions["share"]> = (environment) => ({
-    tabs: shareTabs({ deltaUrl: "/d/STREAM", environment }),
-  });
-  const sums = await walks(...seeds, { share });
+  const sums = await walks(...seeds, { share: shareTabs });
   console.log(`shared: ${JSON.stringify(sums)}`);
 }, 50 * 500 + 100 * seeds[1]);

@@ -3,6 +3,7 @@ import { connect } from "../../src/index.ts";
 import { FakeServer, type FakeSocket } from "../../src/testing.ts";
 import { createBrowser, type Browser } from "./browser.ts";
 import { print, type Command } from "./commands.ts";
+import type { Tabs } from "../../src/sharing.ts";
 import { createLoop, type Loop } from "./loop.ts";
 import { createPage, type Page, type Sent } from "./page.ts";
 import type { Tab, TabsEnvironment } from "./tab.ts";
@@ -21,10 +22,16 @@ export interface Outcome {
   readonly stats: Readonly<Record<string, number>>;
 }
 
+export interface Sharing {
+  readonly environment: TabsEnvironment;
+  readonly deltaUrl: string | undefined;
+  readonly hiddenDisconnectMs: number | undefined;
+}
+
 export interface WalkOptions {
   readonly trace?: boolean;
   /** How a page shares its connection; undefined: not at all. */
-  readonly share?: ((environment: TabsEnvironment, key: string) => object) | undefined;
+  readonly share?: ((how: Sharing) => Tabs) | undefined;
 }
 
 /** Runs commands in the world of a seed. The same arguments give the same outcome. */
@@ -73,7 +80,8 @@ function createWalk(loop: Loop, { trace: tracing = false, share }: WalkOptions) 
 
   const browser: Browser = createBrowser(loop, server, (url, cookie) => {
     stats.deltas++;
-    if (cookie === null) return 403;
+    if (cookie === null || http === "refused") return 403;
+    if (http === "flaky" && loop.random() < 0.5) return 503;
     const { pathname, searchParams } = new URL(url, "http://host");
     const epoch = searchParams.get("epoch");
     const [last, checksum] = ["last_seq_id", "checksum"].map((name) => Number(searchParams.get(name)));
@@ -95,17 +103,22 @@ function createWalk(loop: Loop, { trace: tracing = false, share }: WalkOptions) 
     note(`  ${tab.id} is evicted from the back/forward cache by ${why}`);
     evictions++;
   };
+  const chance = (probability: number) => loop.random() < probability;
+  const http = chance(0.1) ? "refused" : chance(0.2) ? "flaky" : "good";
+  const deltaUrl = chance(0.1) ? undefined : "/d/STREAM";
+  const hiddenDisconnectMs = chance(0.1) ? 4_000 : undefined;
   browser.cookie = "ada";
-  browser.frozenLocks = loop.random() < 0.5;
+  browser.lacks.storage = chance(0.05);
+  browser.frozenLocks = chance(0.5);
   // Some browsers lack something: then every tab is on its own, and all else holds.
-  if (loop.random() < 0.06) browser.lacks.locks = true;
-  else if (loop.random() < 0.04) browser.lacks.pipe = true;
+  browser.lacks.locks = chance(0.06);
+  browser.lacks.pipe = chance(0.04);
   const shares = share !== undefined && !browser.lacks.locks && !browser.lacks.pipe;
 
   for (const name of STREAMS) {
     const log = server.log(name);
     // Snapshots hold the state, where there is one; else everything comes as entries.
-    if (loop.random() < 0.5) Object.defineProperty(log, "state", { get: () => log.entries.map(({ payload }) => payload) });
+    if (chance(0.5)) Object.defineProperty(log, "state", { get: () => log.entries.map(({ payload }) => payload) });
   }
   server.limits = { ...server.limits, in_flight: loop.between(2, 16) };
   server.identify = (socket) => {
@@ -118,7 +131,8 @@ function createWalk(loop: Loop, { trace: tracing = false, share }: WalkOptions) 
     if (frame["type"] === "MESSAGE" && server.answers.has(frame["id"])) stats.duplicates++;
     if (frame["type"] !== "HELLO") return;
     stats.hellos++;
-    if (!(frame["term"] > 0) || !tab) return;
+    // Where nothing can be stored, a tab that slept through a leadership may count it again: the server bears that.
+    if (!(frame["term"] > 0) || !tab || browser.lacks.storage) return;
     const leadership = JSON.stringify([frame["key"], frame["client_id"], frame["term"]]);
     const leader = leaders.get(leadership) ?? tab;
     leaders.set(leadership, leader);
@@ -139,9 +153,11 @@ function createWalk(loop: Loop, { trace: tracing = false, share }: WalkOptions) 
     awake().filter(({ key, client }) => key === browser.cookie && !client.signal.aborted && client.state !== "FAILED");
 
   function open(): void {
-    const key = browser.cookie;
-    if (key === null || alive().length >= MAX_TABS) return;
-    const tab = browser.open();
+    if (browser.cookie !== null && alive().length < MAX_TABS) start(browser.open(), browser.cookie);
+  }
+
+  function start(tab: Tab, key: string): void {
+    const name = `page${pages.length + 1}`;
     const { clock, random, window, document } = tab.environment;
     const client = connect("ws://host/ws/", {
       WebSocket: tab.WebSocket,
@@ -149,16 +165,15 @@ function createWalk(loop: Loop, { trace: tracing = false, share }: WalkOptions) 
       clock,
       random,
       key,
-      tabs: false,
-      ...share?.(tab.environment, key),
+      tabs: share?.({ environment: tab.environment, deltaUrl, hiddenDisconnectMs }) ?? false,
     });
-    note(`${tab.id} opened for ${key}`);
+    note(`${name} opened in ${tab.id} for ${key}`);
     let role = "";
     client.on("change", (snapshot) => {
       const now = `${snapshot.role} ${snapshot.state}`;
-      if (now !== role) note(`  ${tab.id} is ${(role = now)}`);
+      if (now !== role) note(`  ${name} is ${(role = now)}`);
     });
-    const page = createPage(tab, client, key, server, complain);
+    const page = createPage(name, tab, client, key, server, complain);
     // A leader of an older session of this user takes a newcomer with it when that session is cut.
     page.left = alive().some((other) => other.key === key && other.left);
     page.subscribe("s");
@@ -168,7 +183,7 @@ function createWalk(loop: Loop, { trace: tracing = false, share }: WalkOptions) 
   function send(page: Page, pick: number): void {
     stats.sends++;
     const made = page.send(STREAMS[pick % 3] ?? "s");
-    note(`  ${page.tab.id} sends ${made.payload} ${made.id}`);
+    note(`  ${page.name} sends ${made.payload} ${made.id}`);
     sent.push(made);
   }
 
@@ -190,9 +205,10 @@ function createWalk(loop: Loop, { trace: tracing = false, share }: WalkOptions) 
     const page = one(awake());
     const name = STREAMS[1]!;
     const publish = () => server.publish(STREAMS[pick % 2]!, `server-${++published}`);
-    note(`> ${kind} ${page?.tab.id ?? ""}`);
-    const actions: Record<Command["do"], () => void> = {
+    note(`> ${kind} ${page?.name ?? ""}`);
+    const actions: Record<Command["do"], () => unknown> = {
       open,
+      twin: () => page && page.key === browser.cookie && alive().length < MAX_TABS && start(page.tab, page.key),
       close: () => one(alive())?.tab.close(),
       reload() {
         page?.tab.close();
@@ -214,6 +230,11 @@ function createWalk(loop: Loop, { trace: tracing = false, share }: WalkOptions) 
         for (let i = 0; page && i < 5 + (pick % 20); i++) send(page, i % 4 ? 0 : 1);
       },
       publish,
+      unpushed: () => void server.log(STREAMS[pick % 2]!).append(`server-${++published}`),
+      epoch() {
+        server.log(name).epoch += "x";
+        for (const socket of server.connected) server.drop(1006, socket);
+      },
       subscribe: () => page?.subscribe(name),
       unsubscribe: () => page?.unsubscribe(name),
       resign: () => page?.client.resign(),
@@ -246,20 +267,20 @@ function createWalk(loop: Loop, { trace: tracing = false, share }: WalkOptions) 
   function unsettled(): string[] {
     const found: string[] = [];
     const team = working();
-    for (const { tab, client, key, left } of awake()) {
+    for (const { name, client, key, left } of awake()) {
       const { state, signal } = client;
-      if (!left && (signal.aborted || state === "FAILED")) found.push(`${tab.id} ended: ${state}`);
-      if (key !== browser.cookie && !signal.aborted && state !== "FAILED") found.push(`${tab.id} of ${key} still is ${state}`);
+      if (!left && (signal.aborted || state === "FAILED")) found.push(`${name} ended: ${state}`);
+      if (key !== browser.cookie && !signal.aborted && state !== "FAILED") found.push(`${name} of ${key} still is ${state}`);
     }
-    for (const { tab, client, screens } of team) {
+    for (const { name: page, client, screens } of team) {
       const { state, sync, waiting, snapshot } = client;
       if (state !== "CONNECTED" || sync.kind !== "live" || waiting) {
-        found.push(`${tab.id} is ${snapshot.role} ${state} ${sync.kind}, ${waiting} waiting`);
+        found.push(`${page} is ${snapshot.role} ${state} ${sync.kind}, ${waiting} waiting`);
       }
       for (const [name, { seen }] of screens) {
         const { entries } = server.log(name);
         const same = seen.length === entries.length && entries.every(({ payload }, index) => payload === seen[index]);
-        if (!same) found.push(`${tab.id} shows ${seen.length} of ${entries.length} entries of ${name}`);
+        if (!same) found.push(`${page} shows ${seen.length} of ${entries.length} entries of ${name}`);
       }
     }
     const roles = team.map(({ client }) => client.snapshot.role).sort();
@@ -346,6 +367,7 @@ function createWalk(loop: Loop, { trace: tracing = false, share }: WalkOptions) 
     note("> all is well again, who sleeps sleeps on");
     await loop.advance(15_000); // whoever is busy is done
     browser.network.state = "up";
+    if (hiddenDisconnectMs !== undefined) for (const { tab } of awake()) tab.show();
     await calm("with sleepers");
     if (problems.length) return;
     note("> everybody wakes");
