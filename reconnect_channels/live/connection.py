@@ -7,7 +7,6 @@ import logging
 import random
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from itertools import islice
 from typing import Any
 
 from .. import drift, signals, workers
@@ -21,8 +20,9 @@ from ..protocol.recovery import Answer, Decision, decide, known_checksum, needs_
 from ..protocol.subscription import State, Subscription
 from ..publication import node_clock
 from .delivery import Delivery
-from .fencing import Rank, Session
-from .hub import NODE, get_hub
+from .fencing import Session
+from .greeting import greet
+from .hub import get_hub
 from .sending import Send, Sender
 from .tap import UNREADABLE, StreamTap
 
@@ -72,7 +72,7 @@ class Connection:
         self._taps: dict[Subscription, StreamTap] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._accepted = False
-        self._session: Session | None = None  # once it is known who it is
+        self.place: Session | None = None  # once it was greeted
         self.closing = False  # BYE was said, or nobody is there to hear it
         self._timer: asyncio.TimerHandle | None = None
 
@@ -137,8 +137,8 @@ class Connection:
 
     def _close(self) -> None:
         self.closing = True
-        if self._session is not None:
-            self.hub.holders.leave(self._session, self)
+        if self.place is not None:
+            self.hub.holders.leave(self.place, self)
 
     def supersede(self, term: int) -> None:
         """Ends the socket in favour of a newer one of the same client (design 10.4).
@@ -195,7 +195,7 @@ class Connection:
                 case exchange.Join():
                     self.spawn(self._join(action))
                 case exchange.Greet(hello, claims):
-                    self.spawn(self._greet(hello, claims))
+                    self.spawn(greet(self, hello, claims))
                 case exchange.Leave(subscriptions):
                     for subscription in subscriptions:
                         self._leave(subscription)
@@ -252,47 +252,6 @@ class Connection:
             tap.leave()
 
     # -- joining -----------------------------------------------------------------------------------
-
-    async def _greet(self, hello: frames.Hello, claims: Mapping[str, Position | None]) -> None:
-        if not await self.access.recognise(hello.key):
-            self.perform(self.exchange.close(Close.UNAUTHENTICATED, "another identity"))
-            return
-        await self.access.identify(hello.identity)
-        await asyncio.shield(self.hub.clock_known)
-        own = await self.access.own_streams()
-        if self.closing or not self._enter(hello):
-            return
-        limits = self.exchange.limits
-        self.write(
-            frames.welcome(
-                session=self.session,
-                node=NODE,
-                clock=node_clock.now,
-                heartbeat_ms=int(limits.heartbeat * 1000),
-                streams=own,
-                limits=limits.wire(),
-                identity=self.access.issued,
-                key=self.access.key,
-            )
-        )
-        self.welcomed.set()
-        wanted = {**dict.fromkeys(own), **claims}
-        taken = dict(islice(wanted.items(), limits.max_streams))
-        if beyond := [name for name in wanted if name not in taken]:
-            text = f"at most {limits.max_streams} streams a socket"
-            self.write(frames.error(413, Reason.LIMIT, text, streams=beyond))
-        action, replaced = self.exchange.join(None, taken, self.loop.time())
-        self.perform([exchange.Leave(replaced), action])
-
-    def _enter(self, hello: frames.Hello) -> bool:
-        """Takes its place from an older socket of the client; False when a newer one has it."""
-        session = Session(self.access.identity, hello.client_id)
-        newer = self.hub.holders.enter(session, Rank(hello.term, hello.attempt), self)
-        if newer is not None:
-            self.supersede(newer.term)
-            return False
-        self._session = session
-        return True
 
     async def _join(self, action: exchange.Join) -> None:
         """Asks for the rights, answers SUBSCRIBED, then recovers each stream (design 10.5)."""

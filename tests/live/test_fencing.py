@@ -163,6 +163,21 @@ async def test_a_socket_that_is_superseded_while_it_is_greeted_is_not_welcomed()
     assert not await StreamEntry.objects.filter(stream__name=A).aexists()
 
 
+async def test_a_socket_that_is_closed_while_it_is_greeted_takes_no_place():
+    class Closing(Known):
+        async def get_streams(self) -> list[str]:  # type: ignore[override]
+            await self.close(4503)
+            return [A]
+
+    async with peer() as first, peer(Closing) as second:
+        await first.greet(term=1)
+        second.hello(term=2)
+        assert (await second.goodbye())[1] == 4503
+        await first.still_works()
+        assert len(get_hub().holders) == 1
+        assert A not in get_hub().feeds
+
+
 # -- messages ------------------------------------------------------------------------------------------
 
 

@@ -110,7 +110,7 @@ async def test_more_than_can_wait_is_sent_away_to_come_again_and_loses_nothing()
         assert [frame["id"] for frame in refused] == keys[256:]
         assert all(frame["retry"] and frame["retry_after_ms"] for frame in refused)
         opened.set()
-        await eventually(lambda: leader.kinds().count("ACK") == 256)
+        await eventually(lambda: leader.kinds().count("ACK") == 256, timeout=30)
 
 
 async def test_one_tab_s_refused_messages_do_not_hold_up_another_s():
