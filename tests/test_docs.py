@@ -17,6 +17,8 @@ from tests.servers import ROOT
 GUIDE = (ROOT / "docs/guide.md").read_text()
 PROTOCOL = (ROOT / "docs/protocol.md").read_text()
 README = (ROOT / "README.md").read_text()
+CLIENT = (ROOT / "docs/client.md").read_text()
+CLIENT_TYPES = (ROOT / "client/dist/index.d.ts").read_text()
 
 
 def python_blocks(text: str) -> list[str]:
@@ -84,3 +86,28 @@ async def test_the_guides_test_example_passes():
 
     async with closed_hub():
         await names["test_nothing_is_lost"]()
+
+
+def members(interface: str) -> list[str]:
+    """The names that an interface of the browser client declares."""
+    found = re.search(rf"interface {interface}\b[^{{]*\{{(.*?)^\}}", CLIENT_TYPES, re.DOTALL | re.MULTILINE)
+    assert found is not None, interface
+    code = re.sub(r"/\*.*?\*/", "", found[1], flags=re.DOTALL)
+    return re.findall(r"^ {4}(?:readonly )?(\w+)\??[:(<]", code, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "interface",
+    ["Options", "Client", "ClientEvents", "PersistenceEvents", "Snapshot", "TabsOptions", "PersistOptions"],
+)
+def test_the_clients_page_names_all_of_its_api(interface: str):
+    own = {"environment"}  # for tests of the package itself
+    names = [name for name in members(interface) if name not in own]
+    assert names
+    assert [name for name in names if not re.search(rf"`[^`]*\b{name}\b[^`]*`", CLIENT)] == []
+
+
+def test_the_clients_page_links_only_to_what_is_there():
+    for text, folder in [(CLIENT, ROOT / "docs"), (README, ROOT)]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", text):
+            assert (folder / target).exists(), target
