@@ -24,7 +24,11 @@ const clients = new Set<Client>();
  * @throws TypeError for a URL that can't be used, RangeError for impossible backoff bounds
  */
 export function connect(url: string | URL, options?: Options): Client {
-  const client = createClient(url, options);
+  return listed(createClient(url, options));
+}
+
+/** Counts it among the page's clients until it closes. */
+export function listed(client: Client): Client {
   if (!client.signal.aborted) {
     clients.add(client);
     client.signal.addEventListener("abort", () => clients.delete(client));

@@ -6,15 +6,16 @@ import { createEmitter } from "./emitter.ts";
 import { ClosedError } from "./errors.ts";
 import { isKnown, limitsOf, SUBPROTOCOL } from "./frames.ts";
 import { LamportClock } from "./lamport.ts";
+import type { Connection } from "./link.ts";
 import { browserSources, watchNetwork } from "./network.ts";
 import type { Options } from "./options.ts";
 import { createOutbox } from "./outbox.ts";
 import type { Client, ClientEvents } from "./public.ts";
 import { secureRandom, uuid4 } from "./random.ts";
 import { safeRecorder } from "./recorder.ts";
-import { createRoster } from "./roster.ts";
+import { createRoster, type Roster } from "./roster.ts";
 import type { Settings } from "./settings.ts";
-import { alone, type TabsHost } from "./sharing.ts";
+import { alone, type TabsHost, type TabsLink } from "./sharing.ts";
 import { onAbort } from "./signals.ts";
 import { resolveUrl, socketTransport, type SocketConstructor } from "./transport.ts";
 import { createView } from "./view.ts";
@@ -32,8 +33,21 @@ const DEFAULTS = {
   networkAware: true,
 };
 
+/** What a client shows of itself to what shares its connection. */
+export interface Link extends Pick<TabsHost, "url" | "key" | "clientId" | "settings" | "signal" | "open" | "logout"> {
+  readonly roster: Roster;
+  /** There from the first attempt on. */
+  connection(): Connection;
+}
+
+/** What a bundle adds to the client. */
+export interface Additions {
+  /** Where this tab's connection comes from. Its own socket, unless given. */
+  share?: ((link: Link) => TabsLink) | false | undefined;
+}
+
 /** @throws TypeError for a URL that can't be used, RangeError for impossible backoff bounds */
-export function createClient(address: string | URL, options: Options = {}): Client {
+export function createClient(address: string | URL, options: Options = {}, { share }: Additions = {}): Client {
   const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Options;
   const { networkAware, clientId = uuid4(), WebSocket = globalThis.WebSocket as SocketConstructor | undefined, ...chosen } = {
     ...DEFAULTS,
@@ -66,27 +80,9 @@ export function createClient(address: string | URL, options: Options = {}): Clie
   // -- the parts ---------------------------------------------------------------------------------
 
   const roster = createRoster(settings, (frame) => connection.send(JSON.stringify(frame)));
-  const host: TabsHost = {
-    url,
-    key,
-    clientId,
-    settings,
-    signal,
-    open,
-    logout,
-    hold: roster.hold,
-    release: roster.release,
-    at(name) {
-      const stream = roster.streams.get(name);
-      return stream && { position: stream.cursor.position, live: stream.live };
-    },
-    restart: (reason) => connection.restart(reason),
-    retry: () => connection.retry(),
-    waiting: () => ({ attempt: connection.attempt, retryAt: connection.retryAt }),
-    wake: (cause) => connection.wake(cause),
-    suspend: (cause) => connection.suspend(cause),
-  };
-  const link = options.tabs ? options.tabs(host) : alone(host);
+  const link = share
+    ? share({ url, key, clientId, settings, signal, open, logout, roster, connection: () => connection })
+    : alone({ open, clientId });
   const outbox = createOutbox(settings, {
     transmit(text) {
       const taken = connection.send(text);

@@ -1,4 +1,6 @@
-import { api as core, connect as connectAlone } from "./api.ts";
+import { api as core, listed } from "./api.ts";
+import { createClient } from "./client.ts";
+import { hostOf } from "./host.ts";
 import type { Options } from "./options.ts";
 import { pagePositions, pageSettings } from "./page.ts";
 import type { Client } from "./public.ts";
@@ -14,7 +16,7 @@ import { shareTabs } from "./tabs/index.ts";
 export function connect(url: string | URL, options: Options = {}): Client {
   const page = pageSettings();
   const { tabs = shareTabs({ deltaUrl: page.deltaUrl }), key = page.key } = options;
-  return connectAlone(url, { ...options, key, tabs });
+  return listed(createClient(url, { ...options, key }, { share: tabs && ((link) => tabs(hostOf(link))) }));
 }
 
 /** All that is public. One object for a page, however many copies of this file it loads. */

@@ -17,9 +17,10 @@ export interface Roster {
   /** @throws PayloadError for a bad name, or more streams than a socket carries */
   add(name: string, options: SubscribeOptions): { readonly stream: Stream; readonly subscriber: Subscriber };
   remove(stream: Stream, subscriber: Subscriber): void;
-  /** Follows a stream for other tabs; see `TabsHost`. */
-  hold(name: string, claim: WirePosition | null, anew: boolean): boolean;
-  release(name: string): void;
+  /** Follows a stream from that position. @returns nothing where there is no room */
+  join(name: string, position: WirePosition | null | undefined): Stream | undefined;
+  /** Leaves a stream, unless somebody needs it. */
+  unused(stream: Stream): void;
   /** The server serves it no more. */
   drop(stream: Stream): void;
   /** Will be named in a SUBSCRIBE; those of one turn of the event loop share it. */
@@ -99,7 +100,14 @@ export function createRoster({ clock, changed }: Settings, transmit: (frame: Cli
     changed();
   }
 
-  /** Leaves a stream that nobody needs. */
+  function join(name: string, position: WirePosition | null | undefined): Stream | undefined {
+    if (streams.size >= limits.streams) return;
+    const stream = track(name);
+    stream.cursor.position = fromWire(position);
+    want(stream);
+    return stream;
+  }
+
   function unused(stream: Stream): void {
     if (stream.subscribers.size || stream.held || stream.uninvited || streams.get(stream.name) !== stream) return;
     drop(stream);
@@ -121,6 +129,8 @@ export function createRoster({ clock, changed }: Settings, transmit: (frame: Cli
     },
     drop,
     want,
+    join,
+    unused,
     send,
     silent,
     probe: () => send({ type: "SUBSCRIBE", ref: ++ref, streams: {} }),
@@ -129,10 +139,8 @@ export function createRoster({ clock, changed }: Settings, transmit: (frame: Cli
       checkStream(name);
       let stream = streams.get(name);
       if (!stream) {
-        if (streams.size >= limits.streams) throw new PayloadError(`at most ${limits.streams} streams a socket`);
-        stream = track(name);
-        stream.cursor.position = fromWire(options.position);
-        want(stream);
+        stream = join(name, options.position);
+        if (!stream) throw new PayloadError(`at most ${limits.streams} streams a socket`);
       } else if (stream.cursor.position || stream.joined) {
         // It has a position and no state of its own: everybody gets a snapshot (protocol 5.7).
         stream.wantsSnapshot = true;
@@ -146,27 +154,6 @@ export function createRoster({ clock, changed }: Settings, transmit: (frame: Cli
 
     remove(stream, subscriber) {
       stream.subscribers.delete(subscriber);
-      unused(stream);
-    },
-
-    hold(name, claim, anew) {
-      let stream = streams.get(name);
-      if (!stream) {
-        if (!isStream(name) || streams.size >= limits.streams) return false;
-        stream = track(name);
-        stream.cursor.position = fromWire(claim);
-        want(stream);
-      } else if (anew) {
-        stream.wantsSnapshot = true;
-        want(stream);
-      }
-      return (stream.held = true);
-    },
-
-    release(name) {
-      const stream = streams.get(name);
-      if (!stream) return;
-      stream.held = false;
       unused(stream);
     },
 
