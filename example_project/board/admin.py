@@ -31,7 +31,7 @@ class BoardAdmin(admin.ModelAdmin):
 
 @admin.register(Card)
 class CardAdmin(admin.ModelAdmin):
-    list_display = ["title", "board", "column", "rank"]
+    list_display = ["title", "board", "column", "rank", "by"]
     list_filter = ["board", "column"]
     list_select_related = ["board"]
     search_fields = ["title"]
@@ -44,9 +44,9 @@ class CardAdmin(admin.ModelAdmin):
     def save_model(self, request: HttpRequest, obj: Card, form: Any, change: bool) -> None:
         slug = obj.board.slug
         if "title" in form.changed_data:
-            cards.edit(slug, obj.pk, obj.title)
+            cards.edit(slug, obj.pk, obj.title, by=request.user.get_username())
         if "column" in form.changed_data:
-            cards.move(slug, obj.pk, obj.column)
+            cards.move(slug, obj.pk, obj.column, by=request.user.get_username())
 
     def delete_model(self, request: HttpRequest, obj: Card) -> None:
         cards.delete(obj.board.slug, obj.pk)

@@ -8,6 +8,8 @@ Applying the entries in order to a snapshot gives exactly the rows (tests/exampl
     card.moved     {"card": card}
     card.deleted   {"id": id}
     column.spread  {"column": column}    its cards, in their order, take the ranks STEP, 2 · STEP, 3 · STEP…
+
+`by` is the name of the user who does it, or empty: a guest.
 """
 
 from __future__ import annotations
@@ -26,17 +28,17 @@ MAX_TITLE = 200
 STEP = 2**20  # between neighbours' ranks: room for 20 cards put one by one into the same gap
 
 
-def create(slug: str, column: Any, title: Any, *, key: str | None = None) -> dict[str, Any]:
+def create(slug: str, column: Any, title: Any, *, key: str | None = None, by: str = "") -> dict[str, Any]:
     """Put a new card at the end of a column."""
     column, title = valid_column(column), valid_title(title)
     with transaction.atomic():
         board = locked(slug)
         if board.cards.count() >= MAX_CARDS:
             raise Reject(f"This board is full ({MAX_CARDS} cards). Delete some first.", code=422)
-        return insert(board, column, title, key)
+        return insert(board, column, title, key, by)
 
 
-def feed(slug: str, title: Any, *, key: str | None = None) -> dict[str, Any]:
+def feed(slug: str, title: Any, *, key: str | None = None, by: str = "") -> dict[str, Any]:
     """Put a new card into the first column; a full board drops its oldest one (load tests go on and on)."""
     title = valid_title(title)
     with transaction.atomic():
@@ -44,23 +46,23 @@ def feed(slug: str, title: Any, *, key: str | None = None) -> dict[str, Any]:
         surplus = max(0, board.cards.count() - MAX_CARDS + 1)
         dropped = list(board.cards.order_by("pk").values_list("pk", flat=True)[:surplus])
         board.cards.filter(pk__in=dropped).delete()
-        return insert(board, Column.TODO, title, key, dropped)
+        return insert(board, Column.TODO, title, key, by, dropped)
 
 
-def edit(slug: str, card: Any, title: Any) -> dict[str, Any]:
+def edit(slug: str, card: Any, title: Any, *, by: str = "") -> dict[str, Any]:
     """Give a card another title."""
     title = valid_title(title)
     with transaction.atomic():
         board = locked(slug)
         changed = existing(board, card)
         if changed.title != title:
-            changed.title = title
-            changed.save(update_fields=["title"])
+            changed.title, changed.by = title, by
+            changed.save(update_fields=["title", "by"])
             publish(board.stream, {"type": "card.edited", "card": changed.data()})
         return {"card": changed.data()}
 
 
-def move(slug: str, card: Any, column: Any, before: Any = None) -> dict[str, Any]:
+def move(slug: str, card: Any, column: Any, before: Any = None, *, by: str = "") -> dict[str, Any]:
     """Put a card into a column in front of another one; without that one, or if it has gone, at the end."""
     column = valid_column(column)
     with transaction.atomic():
@@ -77,8 +79,8 @@ def move(slug: str, card: Any, column: Any, before: Any = None) -> dict[str, Any
             spread(present)
             events.append({"type": "column.spread", "column": column})
             rank = rank_at(others, at)
-        moved.column, moved.rank = column, rank
-        moved.save(update_fields=["column", "rank"])
+        moved.column, moved.rank, moved.by = column, rank, by
+        moved.save(update_fields=["column", "rank", "by"])
         events.append({"type": "card.moved", "card": moved.data()})
         publish_many((board.stream, event) for event in events)  # last: it holds the stream until the commit
         return {"card": moved.data()}
@@ -95,19 +97,19 @@ def delete(slug: str, card: Any) -> dict[str, Any]:
         return {"id": pk}
 
 
-def perform(slug: str, payload: Any, *, key: str | None = None) -> dict[str, Any]:
+def perform(slug: str, payload: Any, *, key: str | None = None, by: str = "") -> dict[str, Any]:
     """Do what a message asks for: `{"op": "create", …}`, or bare `{"text": …}` as load tests send it."""
     match payload:
         case {"op": "create", "column": column, "title": title}:
-            return create(slug, column, title, key=key)
+            return create(slug, column, title, key=key, by=by)
         case {"op": "edit", "card": card, "title": title}:
-            return edit(slug, card, title)
+            return edit(slug, card, title, by=by)
         case {"op": "move", "card": card, "column": column}:
-            return move(slug, card, column, payload.get("before"))
+            return move(slug, card, column, payload.get("before"), by=by)
         case {"op": "delete", "card": card}:
             return delete(slug, card)
         case {"text": text} if "op" not in payload:
-            return feed(slug, text, key=key)
+            return feed(slug, text, key=key, by=by)
     raise Reject("This board doesn't understand that.", code=422)
 
 
@@ -125,8 +127,10 @@ def locked(slug: str) -> Board:
 def find(board: Board, card: Any) -> Card | None:
     """A card by its id, or by the id of the message that makes it.
 
-    A page may move a card of its own before the server has told it the card's id.
+    A page may move a card of its own before the server has told it the card's id. A form sends text: "12".
     """
+    if isinstance(card, str) and card.isascii() and card.isdigit() and len(card) < 16:
+        card = int(card)
     if type(card) is int and 0 < card < 2**53:
         return board.cards.filter(pk=card).first()
     if isinstance(card, str):
@@ -145,10 +149,11 @@ def existing(board: Board, card: Any) -> Card:
 
 
 def insert(
-    board: Board, column: str, title: str, key: str | None, dropped: list[int] | None = None
+    board: Board, column: str, title: str, key: str | None, by: str, dropped: list[int] | None = None
 ) -> dict[str, Any]:
     last = board.cards.filter(column=column).last()
-    card = board.cards.create(column=column, title=title, rank=last.rank + STEP if last else STEP, key=key)
+    rank = last.rank + STEP if last else STEP
+    card = board.cards.create(column=column, title=title, rank=rank, key=key, by=by)
     publish(board.stream, {"type": "card.created", "card": card.data(), "dropped": dropped or []})
     return {"card": card.data()}
 

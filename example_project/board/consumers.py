@@ -48,7 +48,9 @@ class BoardConsumer(DeltaSyncMixin, DedupMixin, AsyncJsonWebsocketConsumer):
 
     def receive_message(self, message: Any) -> dict[str, Any]:
         """Runs in one transaction with the row that remembers the message: once, however often it comes."""
-        return cards.perform(message.stream.removeprefix(PREFIX), message.payload, key=message.id)
+        user = self.scope.get("user")
+        by = user.get_username() if user else ""  # empty for guests
+        return cards.perform(message.stream.removeprefix(PREFIX), message.payload, key=message.id, by=by)
 
     async def board_drop(self, event: dict[str, Any]) -> None:
         """The network lab drops every socket of a board, as a restarted server would."""

@@ -37,6 +37,9 @@ class Card(models.Model):
     column = models.CharField(max_length=10, choices=Column)
     title = models.CharField(max_length=200)
     rank = models.BigIntegerField(help_text="Place in the column: the lowest stands on top.")
+    by = models.CharField(
+        max_length=150, blank=True, help_text="Who changed it last: a user's name, or empty for guests."
+    )
     key = models.UUIDField(
         null=True,
         editable=False,
@@ -59,4 +62,5 @@ class Card(models.Model):
             "column": self.column,
             "title": self.title,
             "rank": self.rank,
+            "by": self.by,
         }

@@ -1,4 +1,4 @@
-"""Make the sample boards; those that exist stay as they are."""
+"""Make the sample boards and the sample users; those that exist stay as they are."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.db import transaction
 
-from example_project.board import cards
+from example_project.board import accounts, cards
 from example_project.board.models import Board, Column
 
 SAMPLES = [
@@ -61,3 +61,5 @@ class Command(BaseCommand):
                         for title in titles:
                             cards.create(slug, column, title)
             self.stdout.write(f"/boards/{slug}/ {'made' if made else 'was there already'}")
+        for name in accounts.make():
+            self.stdout.write(f"user {name} made")

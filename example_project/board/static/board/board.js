@@ -1,10 +1,15 @@
 /** The board's page: connects the client, the model and what is on the screen. */
 
+import { watchAccount } from "./account.js";
+import { ColumnsView } from "./columns-view.js";
+import { announce } from "./dom.js";
 import { LabSocket } from "./lab-socket.js";
 import { Lab } from "./lab.js";
 import { Model } from "./model.js";
-import { ColumnsView } from "./columns-view.js";
-import { announce, Status } from "./status.js";
+import { Neighbours } from "./neighbours.js";
+import { QueueView } from "./queue-view.js";
+import { Status } from "./status.js";
+import { TabsView } from "./tabs-view.js";
 
 const { stream, socket, maxWait } = document.querySelector("#board").dataset;
 const client = ReconnectChannels.connect(socket, { WebSocket: LabSocket, maxMs: Number(maxWait) });
@@ -12,7 +17,14 @@ globalThis.boardClient = client; // for the console: boardClient.sync, boardClie
 
 const model = new Model();
 const view = new ColumnsView(model, { send, forget, announce, redraw: render });
-const lab = new Lab(client, { send, model });
+const neighbours = new Neighbours(client, "Board", {
+  fault: (fault) => lab.suffer(fault),
+  stays: (id) => lab.say(`${neighbours.nameOf(id)} was opened by hand, so only a hand can close it`),
+});
+const lab = new Lab(client, { send, model, neighbours });
+watchAccount(client);
+new TabsView(client, neighbours);
+new QueueView(client);
 const status = new Status(client, stream, ReconnectChannels.describe);
 
 client.subscribe(stream, {
@@ -60,6 +72,8 @@ function reasonOf(error) {
   switch (error.name) {
     case "QueueOverflowError":
       return "Too much is waiting already.";
+    case "ClosedError":
+      return "This tab is closed for sending. Reload it.";
     case "OutcomeUnknown":
       return "The connection ended before the server answered. It may have been saved.";
     default:

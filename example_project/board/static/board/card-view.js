@@ -1,14 +1,13 @@
 /** One card on the page. Its element lives as long as the card does; an open edit form is never touched from outside. */
 
+import { setText } from "./dom.js";
 import { nameOf } from "./model.js";
 
 const template = document.querySelector("#card-template");
 const draggable = matchMedia("(pointer: fine)").matches;
 
-/** Set text only where it differs: a screen reader hears every change. */
-export function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text;
-}
+/** Its number, and who changed it last; guests have no name. */
+const metaOf = ({ id, by }) => (by ? `#${id} · ${by}` : `#${id}`);
 
 export class CardView {
   /** While its title is being edited, a card keeps the place where the editor saw it. */
@@ -44,7 +43,7 @@ export class CardView {
     element.toggleAttribute("data-failed", Boolean(card.problem));
     element.draggable = draggable && !this.#closed;
     setText(this.title, card.title);
-    setText(this.find(".card-meta"), card.leaving ? "waiting to be deleted" : card.waiting ? "waiting" : card.id && !card.gone ? `#${card.id}` : "");
+    setText(this.find(".card-meta"), card.leaving ? "waiting to be deleted" : card.waiting ? "waiting" : card.id && !card.gone ? metaOf(card) : "");
     const name = `Actions for “${card.title}”${card.waiting ? " (waiting)" : ""}`;
     if (this.menu.ariaLabel !== name) this.menu.ariaLabel = name;
     this.tools.ariaLabel = name;

@@ -1,6 +1,7 @@
 /** The columns: keeps the page's elements equal to the model's view, and turns gestures into operations. */
 
-import { CardView, setText } from "./card-view.js";
+import { CardView } from "./card-view.js";
+import { setText } from "./dom.js";
 import { byPlace, nameOf, referenceTo } from "./model.js";
 
 const calm = matchMedia("(prefers-reduced-motion: reduce)");

@@ -14,7 +14,7 @@ export const network = {
 const sockets = new Set();
 
 /** Break every socket of this page, and let no new one open for some seconds. @returns how many broke */
-export function cut(seconds) {
+function cut(seconds) {
   network.cutUntil = Date.now() + seconds * 1000;
   const broken = [...sockets];
   for (const socket of broken) socket.fail();
@@ -22,7 +22,7 @@ export function cut(seconds) {
 }
 
 /** From now on nothing gets through the present sockets, and nobody is told. @returns how many there were */
-export function halfOpen() {
+function halfOpen() {
   let count = 0;
   for (const socket of sockets) {
     if (socket.readyState !== WebSocket.OPEN || socket.dead) continue;
@@ -30,6 +30,27 @@ export function halfOpen() {
     count += 1;
   }
   return count;
+}
+
+/**
+ * @typedef {{kind: "cut", seconds: number} | {kind: "half-open"} | {kind: "lose", count: number} | {kind: "repeat", on: boolean}} Fault
+ *
+ * Let something go wrong in this page. @returns how many sockets felt it at once
+ * @param fault {Fault}
+ */
+export function suffer(fault) {
+  switch (fault.kind) {
+    case "cut":
+      return cut(fault.seconds);
+    case "half-open":
+      return halfOpen();
+    case "lose":
+      network.lose = fault.count;
+      return 0;
+    case "repeat":
+      network.repeat = fault.on;
+      return 0;
+  }
 }
 
 export class LabSocket extends EventTarget {

@@ -1,11 +1,13 @@
 /** The network lab: buttons that break things, and a log that says in plain words what happened. */
 
-import { cut, halfOpen, network } from "./lab-socket.js";
+import { byId } from "./dom.js";
+import { network, suffer } from "./lab-socket.js";
 
-const byId = (id) => document.getElementById(id);
 const LAB_TITLE = "Lab card";
 const MAX_LINES = 100;
 const wide = matchMedia("(min-width: 1100px)");
+/** Reasons for which a tab changes its way to the server though nothing broke. */
+const MOVES = ["leader", "follower", "solo", "the leader is gone", "another tab leads"];
 
 export class Lab {
   #panel = byId("lab");
@@ -14,9 +16,13 @@ export class Lab {
   /** Since when a half-open socket has deceived the client. */
   #deceived = null;
 
-  /** @param send {(payload: any) => void} @param model {import("./model.js").Model} */
-  constructor(client, { send, model }) {
+  /**
+   * @param send {(payload: any) => void} @param model {import("./model.js").Model}
+   * @param neighbours {import("./neighbours.js").Neighbours}
+   */
+  constructor(client, { send, model, neighbours }) {
     this.client = client;
+    this.neighbours = neighbours;
     this.send = send;
     this.model = model;
     network.report = (text) => this.say(text);
@@ -29,11 +35,8 @@ export class Lab {
     this.#panel.addEventListener("keydown", (event) => {
       if (event.key === "Escape") this.#open(false);
     });
-    byId("repeat").addEventListener("change", ({ target }) => {
-      network.repeat = target.checked;
-      this.say(target.checked ? "Every frame from the server now comes twice" : "Frames come once again");
-    });
-    client.on("stateChange", ({ from, to }) => this.#changed(from, to));
+    byId("repeat").addEventListener("change", ({ target }) => this.#cause({ kind: "repeat", on: target.checked }));
+    client.on("stateChange", (change) => this.#changed(change));
     client.on("change", (snapshot) => this.#watch(snapshot));
     if (wide.matches) this.#open(true, { focus: false });
   }
@@ -70,24 +73,9 @@ export class Lab {
 
   #run(experiment) {
     const run = {
-      cut: () => {
-        const seconds = number("cut-seconds");
-        this.say(`The line is cut for ${seconds} s`);
-        if (!cut(seconds)) this.say("There was no open socket in this tab");
-        setTimeout(() => this.say("The line is whole again; the client will find out"), seconds * 1000);
-      },
-      "half-open": () => {
-        if (halfOpen()) this.#deceived = Date.now();
-        this.say(
-          this.#deceived
-            ? "Half-open: nothing gets through any more, and nobody was told"
-            : "There is no open socket in this tab to make half-open",
-        );
-      },
-      lose: () => {
-        network.lose = number("lose-count");
-        this.say(`The next ${network.lose} frame${network.lose > 1 ? "s" : ""} from the server will be lost`);
-      },
+      cut: () => this.#cause({ kind: "cut", seconds: number("cut-seconds") }),
+      "half-open": () => this.#cause({ kind: "half-open" }),
+      lose: () => this.#cause({ kind: "lose", count: number("lose-count") }),
       send: () => {
         const batch = new Date().toLocaleTimeString("en-GB");
         for (let n = 1; n <= 20; n += 1) this.send({ op: "create", column: "todo", title: `${LAB_TITLE} ${n} of ${batch}` });
@@ -104,6 +92,37 @@ export class Lab {
     run();
   }
 
+  /** A fault hits the browser's one connection, whichever tab owns it; no other tab shall find a way around a cut. */
+  #cause(fault) {
+    const { leader, others } = this.neighbours;
+    if (leader) this.say(`The socket belongs to another tab: ${this.neighbours.nameOf(leader)} does it`);
+    this.neighbours.ask(fault.kind === "lose" ? (leader ? [leader] : []) : others, { fault });
+    if (leader && fault.kind === "lose") this.say(lossOf(fault.count));
+    else this.suffer(fault);
+  }
+
+  /** @param fault {import("./lab-socket.js").Fault} from this tab or another one */
+  suffer(fault) {
+    const felt = suffer(fault) > 0 || this.client.role === "follower";
+    switch (fault.kind) {
+      case "cut":
+        this.say(`The line is cut for ${fault.seconds} s`);
+        if (!felt) this.say("There was no open socket in this tab");
+        setTimeout(() => this.say("The line is whole again; the client will find out"), fault.seconds * 1000);
+        break;
+      case "half-open":
+        if (felt) this.#deceived = Date.now();
+        this.say(felt ? "Half-open: nothing gets through any more, and nobody was told" : "There is no open socket to make half-open");
+        break;
+      case "lose":
+        this.say(lossOf(fault.count));
+        break;
+      case "repeat":
+        byId("repeat").checked = fault.on;
+        this.say(fault.on ? "Every frame from the server now comes twice" : "Frames come once again");
+    }
+  }
+
   async #post(url, done) {
     try {
       const token = this.#panel.querySelector("[name=csrfmiddlewaretoken]").value;
@@ -115,8 +134,11 @@ export class Lab {
     }
   }
 
-  #changed(from, to) {
-    if (from === "CONNECTED") {
+  #changed({ from, to, reason }) {
+    if (from === "CONNECTED" && MOVES.includes(reason)) {
+      this.say("The connection moves to another tab");
+      this.#away = { since: Date.now(), entries: 0, sent: 0, known: 0, live: false };
+    } else if (from === "CONNECTED") {
       const since = this.#deceived ?? Date.now();
       this.#away = { since, entries: 0, sent: 0, known: 0, live: false };
       this.say(this.#deceived ? `The client noticed, after ${secondsSince(since)} s` : "The connection is lost");
@@ -145,6 +167,7 @@ export class Lab {
 }
 
 const secondsSince = (time) => Math.round((Date.now() - time) / 1000);
+const lossOf = (n) => `The next ${n} frame${n > 1 ? "s" : ""} from the server will be lost`;
 const count = (n, one, many) => `${n} ${n === 1 ? one : many}`;
 
 function number(id) {

@@ -2,7 +2,7 @@
  * What the board looks like: the cards that the stream told of, and on top of them what this page has sent and not yet
  * seen come back. No DOM, no socket.
  *
- * @typedef {{id: number | null, key: string | null, column: string, title: string, rank: number}} Card
+ * @typedef {{id: number | null, key: string | null, column: string, title: string, rank: number, by?: string}} Card
  * @typedef {{id: string, payload: any, state: "waiting" | "saved" | "failed", reason?: string, seq?: number, was?: Card}} Op
  *   a message of this page; `was` is the card that it was about, in case somebody deletes that meanwhile
  */

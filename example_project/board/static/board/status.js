@@ -1,16 +1,9 @@
 /** The line that tells the truth: what the connection does, how fresh the board is, what still waits. */
 
-import { setText } from "./card-view.js";
+import { announce, byId, setText } from "./dom.js";
 
-const byId = (id) => document.getElementById(id);
-const announcer = byId("announcer");
 /** What lasts shorter than this is no news: on a good line every message waits for a moment. */
 const SETTLED_MS = 1500;
-
-/** Say something to screen readers. */
-export function announce(text) {
-  setText(announcer, text);
-}
 
 export class Status {
   /** Before the first snapshot there is nothing to be stale. */
@@ -44,7 +37,7 @@ export class Status {
     setText(byId("fact-waiting"), String(waiting));
     byId("fact-waiting").toggleAttribute("data-some", waiting > 0);
     this.#retryAt = state === "RECONNECTING" ? snapshot.retryAt : null;
-    byId("retry").hidden = state === "CONNECTED";
+    byId("retry").hidden = state === "CONNECTED" || document.body.hasAttribute("data-stranger");
     this.#countdown();
     if (kind !== this.#kind) this.#tell(kind);
   }
