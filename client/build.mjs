@@ -69,11 +69,11 @@ const iife = { ...small, format: "iife" };
 
 /**
  * What each source becomes: static files by suffix, and the file of the package. `types` is the module that declares what
- * it exports, where that is another one.
+ * it exports, where that is another one; null: it exports a part of what the main one does.
  */
 const sources = [
   { source: "index", served: "reconnect-channels", forms: { "": plain, ".min": small, ".iife.min": iife }, types: "types" },
-  { source: "core", served: "reconnect-channels-core", forms: { ".min": small }, types: "core-types" },
+  { source: "core", served: "reconnect-channels-core", forms: { ".min": small }, types: null },
   { source: "react", served: "react", forms: { "": plain, ".min": min }, directive: '"use client";' },
   { source: "react-inspector", served: "react-inspector", forms: { "": plain }, directive: '"use client";' },
   { source: "element", served: "element", forms: { "": plain, ".min": min } },
@@ -113,6 +113,20 @@ async function bundle({ name, folder, options, source }) {
   return texts;
 }
 
+/** The types of a source that exports a part of what the main one does. */
+async function partOfMain(source) {
+  const { metafile } = await build({ ...common, entryPoints: [`src/${source}.ts`], outdir: PACKAGE, sourcemap: false, metafile: true });
+  const [{ exports }] = Object.values(metafile.outputs);
+  const names = exports.filter((name) => !["default", "ReconnectChannels"].includes(name)).sort();
+  return [
+    `import type { ReconnectChannels as Whole } from "./index.js";`,
+    `export declare const ReconnectChannels: Pick<typeof Whole, "clients" | ${names.map((name) => `"${name}"`).join(" | ")}>;`,
+    `export default ReconnectChannels;`,
+    `export { ${names.join(", ")} } from "./index.js";`,
+    `export type * from "./index.js";\n`,
+  ].join("\n");
+}
+
 async function put(folder, file, text) {
   const path = join(folder, file);
   if (text.includes(here)) fault(`${file}: holds the path of this machine`);
@@ -136,10 +150,15 @@ async function put(folder, file, text) {
 for (const entry of entries) {
   for (const [file, text] of await bundle(entry)) await put(entry.folder, file, text);
 }
-const declaring = only.length ? null : Object.fromEntries(sources.map(({ source, types = source }) => [source, types]));
-for (const [name, { text, names }] of declaring ? await declarations(here, declaring, "index") : []) {
-  await put(PACKAGE, `${name}.d.ts`, `${banner}\n${text}`);
-  const both = ["index", "core"].includes(name) ? INTERNAL.filter((property) => names.has(property)) : [];
-  if (both.length) fault(`${name}.d.ts has properties that minified files rename: ${both.join(" ")}`);
+if (!only.length) {
+  const declaring = sources.filter(({ types }) => types !== null).map(({ source, types = source }) => [source, types]);
+  for (const [name, { text, names }] of await declarations(here, Object.fromEntries(declaring), "index")) {
+    await put(PACKAGE, `${name}.d.ts`, `${banner}\n${text}`);
+    const both = name === "index" ? INTERNAL.filter((property) => names.has(property)) : [];
+    if (both.length) fault(`${name}.d.ts has properties that minified files rename: ${both.join(" ")}`);
+  }
+  for (const { source, types } of sources) {
+    if (types === null) await put(PACKAGE, `${source}.d.ts`, `${banner}\n${await partOfMain(source)}`);
+  }
 }
 process.exitCode = faults ? 1 : 0;

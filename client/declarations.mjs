@@ -16,7 +16,14 @@ const BEGIN = String.raw`(?:\/\*\*(?:(?!\*\/)[^])*\*\/\n)?(?:export|import|decla
 const STATEMENT = new RegExp(`^${BEGIN}[^]*?(?=\\n${BEGIN}|\\n*(?![^]))`, "gm");
 const DECLARED = /^(?:export )?(?:declare )?(?:abstract )?(?:interface|type|class|const|function) ([\w$]+)/;
 
-const BARE_IMPORT = /^import (?:type )?\{([^}]*)\} from "([^."][^"]*)";/gm;
+/** What a module takes from another one. */
+const FROM = /^(?:import|export) (?:type )?\{([^}]*)\} from "([^"]*)";/gm;
+
+/** How a type that was inferred names what its module doesn't import. */
+const INLINE = /import\("(\.[^"]*)"\)\.([\w$]+)/g;
+
+/** What goes between parts of one bundle alone: its members are renamed in minified files, and nobody else's business. */
+const OPAQUE = new Set(["TabsHost", "TabsLink"]);
 
 /**
  * @param {string} folder of the package
@@ -42,59 +49,78 @@ export async function declarations(folder, entries, main) {
 }
 
 async function gather(folder, entry, shared = { from: "", names: new Set() }) {
-  const seen = new Set();
-  const statements = [];
-  /** Where the names of other packages come from. */
-  const imports = new Map();
+  /** By module: what it declares, and where the other names in it come from. */
+  const modules = new Map();
+  const exports = [];
+  const globals = [];
+
   const visit = async (module) => {
-    if (seen.has(module)) return;
-    seen.add(module);
-    const text = (await readFile(join(folder, `${module}.d.ts`), "utf8")).replace(/\r/g, "");
-    for (const [, next] of text.matchAll(/from "(\.{1,2}\/[\w/.-]+)\.ts"/g)) await visit(posix.join(posix.dirname(module), next));
-    for (const [statement] of text.matchAll(STATEMENT)) statements.push({ module, statement });
-    for (const [, names, from] of text.matchAll(BARE_IMPORT)) {
-      for (const name of names.split(",")) imports.set(name.trim(), from);
+    if (modules.has(module)) return;
+    const declared = new Map();
+    const imported = new Map();
+    modules.set(module, { declared, imported });
+    const resolve = (specifier) => posix.join(posix.dirname(module), specifier.replace(/\.ts$/, ""));
+    const written = (await readFile(join(folder, `${module}.d.ts`), "utf8")).replace(/\r/g, "");
+    const text = written.replace(INLINE, (_, specifier, name) => {
+      imported.set(name, resolve(specifier));
+      return name;
+    });
+    for (const from of [...imported.values()]) await visit(from);
+    for (const [, names, specifier] of text.matchAll(FROM)) {
+      const from = specifier.startsWith(".") ? resolve(specifier) : null;
+      for (const name of names.match(WORD) ?? []) imported.set(name, from ?? { specifier });
+      if (from) await visit(from);
+    }
+    for (const [statement] of text.matchAll(STATEMENT)) {
+      const code = statement.replace(COMMENT, "").trim();
+      const name = DECLARED.exec(code)?.[1];
+      if (OPAQUE.has(name)) {
+        const nothing = `interface ${name} {}`;
+        declared.set(name, { code: nothing, text: `/** Of no use outside. */\n${nothing}` });
+      } else if (name) declared.set(name, { code, text: statement.replace(/^export /m, "").trim() });
+      if (module !== entry) continue;
+      if (code.startsWith("declare global")) globals.push(statement.trim());
+      if (!code.startsWith("export ")) continue;
+      const list = /^export (?:type )?\{[^}]*\}/.exec(code)?.[0];
+      if (!name && !list) throw new Error(`not understood: ${code}`);
+      exports.push(list ?? `export ${/(interface|type) [\w$]+/.test(code) ? "type " : ""}{ ${name} }`);
     }
   };
   await visit(entry);
 
-  const exports = [];
-  const globals = [];
-  const declared = new Map();
-  for (const { module, statement } of statements) {
-    const code = statement.replace(COMMENT, "").trim();
-    const name = DECLARED.exec(code)?.[1];
-    if (name) {
-      if (declared.has(name)) throw new Error(`two modules declare ${name}`);
-      declared.set(name, { code, text: statement.replace(/^export /m, "").trim() });
-    }
-    if (code.startsWith("declare global") && module === entry) globals.push(statement.trim());
-    if (module !== entry || !code.startsWith("export ")) continue;
-    const list = /^export (?:type )?\{[^}]*\}/.exec(code)?.[0];
-    if (!name && !list) throw new Error(`not understood: ${code}`);
-    exports.push(list ?? `export ${/(interface|type) [\w$]+/.test(code) ? "type " : ""}{ ${name} }`);
-  }
-  const kept = new Set();
+  const kept = new Map();
   const used = new Map();
-  const keep = (name) => {
-    const from = shared.names.has(name) ? shared.from : imports.get(name);
-    if (from) return void used.set(name, from);
-    if (kept.has(name) || !declared.has(name)) return;
-    kept.add(name);
-    for (const word of declared.get(name).code.match(WORD)) keep(word);
+  const keep = (name, module) => {
+    const { declared, imported } = modules.get(module);
+    const here = declared.get(name);
+    const from = imported.get(name);
+    if (!here && !from) return;
+    if (from?.specifier) return void used.set(name, from.specifier);
+    if (shared.names.has(name)) return void used.set(name, shared.from);
+    if (!here) return keep(name, from);
+    if (kept.has(name)) {
+      if (kept.get(name) !== here) throw new Error(`two modules declare ${name}`);
+      return;
+    }
+    kept.set(name, here);
+    for (const word of here.code.match(WORD)) keep(word, module);
   };
-  for (const word of [...exports, ...globals].join(" ").match(WORD)) keep(word);
+  for (const word of [...exports, ...globals].join(" ").match(WORD)) keep(word, entry);
+
   const lines = Array.from(new Set(used.values()), (from) => {
     const names = [...used].filter((use) => use[1] === from).map(([name]) => name);
     return `import type { ${names.sort().join(", ")} } from "${from}";`;
   });
-  const texts = [...declared].filter(([name]) => kept.has(name)).map(([, { text }]) => text);
-  const code = [...kept].map((name) => declared.get(name).code.replace(/"[^"]*"/g, '""')).join("\n");
+  // In the order of the modules, each after those that it takes from.
+  const texts = [...modules.values()].reverse().flatMap(({ declared }) =>
+    [...declared].filter(([name, { text }]) => kept.get(name)?.text === text).map(([, { text }]) => text),
+  );
+  const code = Array.from(kept.values(), (one) => one.code.replace(/"[^"]*"/g, '""')).join("\n");
   const parts = [...texts, ...globals, exports.map((line) => `${line};`).join("\n")];
   if (lines.length) parts.unshift(lines.sort().join("\n"));
   return {
     text: `${parts.join("\n\n")}\n`,
     names: new Set(Array.from(code.matchAll(MEMBER), ([, name]) => name)),
-    exported: new Set(exports.join(" ").match(WORD)),
+    exported: new Set(exports.join(" ").match(WORD).filter((word) => !/^(export|type|as|default)$/.test(word))),
   };
 }

@@ -42,6 +42,7 @@ export class ReconnectStreamElement extends Base {
 
   #options: SharedOptions = {};
   #held: Lease | null = null;
+  #key = "";
   #subscription: Subscription | null = null;
   /** Ends what listens to the present client and stream. */
   #until = new AbortController();
@@ -150,8 +151,9 @@ export class ReconnectStreamElement extends Base {
     this.#until = new AbortController();
     this.#subscription = null;
     this.#opened = wanted;
-    if (!kept || this.#held?.key !== key) {
+    if (!kept || this.#key !== key) {
       const old = this.#held;
+      this.#key = key;
       this.#held = src ? lease(key, src, this.#options) : null;
       this.#held?.take();
       if (kept) old?.release();

@@ -12,7 +12,6 @@ export interface SharedOptions extends Omit<Options, "signal"> {
 
 /** A component's part in a client. It ends one macrotask after it was made, or released, unless it was taken meanwhile. */
 export interface Lease {
-  readonly key: string;
   readonly client: Client;
   /** Aborted at its end: ends what the component listens to, and withdraws what it never sent. */
   readonly signal: AbortSignal;
@@ -100,5 +99,5 @@ export function lease(key: string, url: string, options: SharedOptions): Lease {
     });
   };
   release();
-  return { key, client, signal: life.signal, take: () => taken++, release };
+  return { client, signal: life.signal, take: () => taken++, release };
 }

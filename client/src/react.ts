@@ -20,8 +20,8 @@ export interface ResilientWSOptions extends SharedOptions, StreamHandlers {
 /** What `useResilientWS` returns. */
 export interface ResilientWS extends ClientView {
   /**
-   * Sends as `client.send` does. The same function while URL, `key` and `stream` are the same. What was not sent when the component unmounts is
-   * withdrawn: its promise rejects with an AbortError.
+   * Sends as `client.send` does. The same function while URL, `key` and `stream` are the same. What was not sent when the
+   * component unmounts is withdrawn: its promise rejects with an AbortError.
    *
    * @param stream another one than that of the options
    * @throws Error while the hook is not enabled
@@ -44,6 +44,7 @@ export function useStream(client: Client | null, name: string | undefined, handl
   useEffect(() => {
     if (!client || !name || client.signal.aborted) return;
     return client.subscribe(name, {
+      position: latest.current.position,
       onSnapshot: (...args) => latest.current.onSnapshot?.(...args),
       onEvents: (...args) => latest.current.onEvents?.(...args),
       onSync: (...args) => latest.current.onSync?.(...args),

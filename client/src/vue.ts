@@ -7,7 +7,7 @@ import type { SubscribeOptions } from "./stream.ts";
 
 export interface ResilientWSOptions extends SharedOptions, Omit<SubscribeOptions, "signal"> {
   /** The stream to follow and to send to. */
-  readonly stream?: MaybeRefOrGetter<string | undefined>;
+  readonly stream?: MaybeRefOrGetter<string | undefined> | undefined;
 }
 
 /** What `useResilientWS` returns: every part of the view as a ref. */
@@ -18,7 +18,8 @@ export type ResilientWS = { readonly [Name in keyof ClientView]: ComputedRef<Cli
 
 /**
  * A connection for as long as the component, or effect scope, lives. Those with the same URL and `key` share one client,
- * made with the options of the first; the last one closes it with 1000 `unmount`. Entries come by `onSnapshot` and `onEvents` and change no ref.
+ * made with the options of the first; the last one closes it with 1000 `unmount`. Entries come by `onSnapshot` and
+ * `onEvents` and change no ref.
  *
  * @param url as for `connect`; a ref or getter may change
  */
@@ -29,9 +30,10 @@ export function useResilientWS(
   const view = shallowRef(NO_CLIENT);
   const handlers = { onSnapshot, onEvents, onSync } as SubscribeOptions;
   let held: Lease | null = null;
+  let heldKey = "";
   const follow = ([address, name]: readonly [string, string | undefined], _: unknown, onCleanup: (run: () => void) => void) => {
     const key = keyOf(address, options);
-    if (held?.key !== key || held.signal.aborted) held = lease(key, address, options);
+    if (!held || heldKey !== key || held.signal.aborted) held = lease((heldKey = key), address, options);
     const { client, release } = held;
     held.take();
     const changed = () => (view.value = viewOf(key));

@@ -1,5 +1,5 @@
 /** The files that are served: they work, alone and beside each other. */
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import vm from "node:vm";
 import { describe, expect, test, vi } from "vitest";
 import type { ReconnectChannels as Api } from "../src/index.ts";
@@ -59,4 +59,27 @@ test("the script for pages without modules", async () => {
   delete scope.ReconnectChannels;
   vm.runInThisContext(readFileSync(new URL("reconnect-channels.iife.min.js", STATIC), "utf8"));
   await drive(scope.ReconnectChannels as typeof Api);
+});
+
+describe("files that are served", () => {
+  const served = readdirSync(STATIC);
+  const scripts = served.filter((file) => file.endsWith(".js"));
+  const text = (file: string) => readFileSync(new URL(file, STATIC), "utf8");
+
+  test("all are there", () => {
+    const client = ["reconnect-channels.js", "reconnect-channels.min.js", "reconnect-channels.iife.min.js", "reconnect-channels-core.min.js"];
+    const rest = ["react.js", "react.min.js", "react-inspector.js", "element.js", "element.min.js", "vue.js"];
+    expect(scripts).toEqual(expect.arrayContaining([...client, ...rest]));
+  });
+
+  test.each(scripts)("%s stands alone: hashed static files don't rewrite imports", (file) => {
+    const imports = Array.from(text(file).matchAll(/(?:from|import)\s*\(?\s*["']([^"']+)["']/g), ([, specifier]) => specifier);
+    expect(["react", "vue"]).toEqual(expect.arrayContaining([...new Set(imports)]));
+  });
+
+  test.each(scripts)("%s has its map beside it, with the sources in it", (file) => {
+    expect(text(file).trimEnd().split("\n").at(-1)).toBe(`//# sourceMappingURL=${file}.map`);
+    const { sources, sourcesContent } = JSON.parse(text(`${file}.map`)) as Record<string, string[]>;
+    expect(sourcesContent).toHaveLength(sources!.length);
+  });
 });
