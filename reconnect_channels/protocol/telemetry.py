@@ -10,29 +10,43 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-SECONDS = (0.0, 3_600.0)
-COUNTED = (0.0, 10_000.0)  # since the last report
+Range = tuple[float, float]
+COUNTED: Range = (0.0, 10_000.0)
 
-RANGES: Mapping[str, tuple[float, float]] = {
-    # Counters: what was added since the client's last report.
-    "reconnect_fsm_invalid_transitions_total": COUNTED,
-    "reconnect_fsm_transitions_total": COUNTED,
-    "reconnect_backoff_capped_total": COUNTED,
-    "reconnect_flush_attempted_total": COUNTED,
-    "reconnect_flush_succeeded_total": COUNTED,
-    "reconnect_outbox_evicted_total": COUNTED,
-    "reconnect_outbox_refused_total": COUNTED,
-    "reconnect_messages_lost_total": COUNTED,
-    "reconnect_frames_refused_total": COUNTED,
-    "reconnect_holes_healed_total": COUNTED,
-    "reconnect_leader_changes_total": COUNTED,
-    # Histograms: the largest value since the client's last report.
-    "reconnect_attempt_duration_seconds": SECONDS,
-    "reconnect_backoff_delay_seconds": SECONDS,
-    "reconnect_outage_duration_seconds": SECONDS,
+# What was added since the client's last report.
+COUNTERS = (
+    "reconnect_fsm_invalid_transitions_total",
+    "reconnect_fsm_transitions_total",
+    "reconnect_backoff_capped_total",
+    "reconnect_flush_attempted_total",
+    "reconnect_flush_succeeded_total",
+    "reconnect_outbox_evicted_total",
+    "reconnect_outbox_refused_total",
+    "reconnect_messages_lost_total",
+    "reconnect_frames_refused_total",
+    "reconnect_holes_healed_total",
+    "reconnect_leader_changes_total",
+    "reconnect_attempts_failed_total",
+    "reconnect_outages_failed_total",
+)
+
+# The largest value since the last report; with `_count` and `_sum` how many there were and what they make.
+HISTOGRAMS: Mapping[str, Range] = {
+    "reconnect_attempt_duration_seconds": (0.0, 3_600.0),
+    "reconnect_backoff_delay_seconds": (0.0, 3_600.0),
+    "reconnect_outage_duration_seconds": (0.0, 3_600.0),
     "ws_queue_depth": (0.0, 100_000.0),
-    # Gauges: the value now.
-    "reconnect_flush_success_rate": (0.0, 1.0),
+}
+
+# The value now.
+GAUGES: Mapping[str, Range] = {"reconnect_flush_success_rate": (0.0, 1.0)}
+
+RANGES: Mapping[str, Range] = {
+    **dict.fromkeys(COUNTERS, COUNTED),
+    **HISTOGRAMS,
+    **{f"{name}_count": COUNTED for name in HISTOGRAMS},
+    **{f"{name}_sum": (low, 100 * high) for name, (low, high) in HISTOGRAMS.items()},
+    **GAUGES,
 }
 
 ENVIRONMENTS = frozenset({"chromium", "firefox", "safari", "python", "other"})
