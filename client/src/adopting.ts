@@ -1,8 +1,9 @@
-import type { PersistenceEvents, StoredMessage } from "./item.ts";
+import type { StoredMessage } from "./item.ts";
 import { unsent, view, type Item } from "./lane.ts";
 import type { Queue } from "./queue.ts";
 import { uuid4 } from "./random.ts";
 import type { AskStore } from "./safe-store.ts";
+import type { Settings } from "./settings.ts";
 
 /**
  * Brings messages of pages that are gone from the store into the queue. They go out as they would have there: the same
@@ -14,7 +15,7 @@ import type { AskStore } from "./safe-store.ts";
 export function createAdopting(
   queue: Queue,
   ask: AskStore,
-  emit: <K extends keyof PersistenceEvents>(event: K, value: PersistenceEvents[K]) => void,
+  { emit }: Pick<Settings, "emit">,
   { over, came }: { over(): boolean; came(): void },
 ): () => void {
   let looking = false;

@@ -72,7 +72,7 @@ export function createOutbox(settings: OutboxSettings, events: OutboxEvents): Ou
   let order = 0;
   let over = false;
   const queue = createQueue(settings, ask);
-  const adopt = createAdopting(queue, ask, settings.emit as never, { over: () => over, came: changed });
+  const adopt = createAdopting(queue, ask, settings, { over: () => over, came: changed });
   const { items } = queue;
   let link: AbortController | null = null;
   let limits = limitsOf();

@@ -257,6 +257,44 @@ describe("several pages", () => {
     expect(payloads(browser)).toEqual([1, 2]);
   });
 
+  test("a page that slept doesn't take its rows back", async () => {
+    const browser = offline();
+    const sleeper = browser.open();
+    send(sleeper, [1, 2]);
+    await quiet();
+    sleeper.hide();
+    browser.open();
+    await quiet();
+    const owners = async () => (await browser.rows()).map(({ owner }) => owner);
+    const taken = await owners();
+    sleeper.show();
+    browser.server.intercept = mute;
+    browser.online();
+    await pass(1_000);
+    expect(sleeper.client.queue).toMatchObject([{ state: "sent" }, { state: "sent" }]);
+    expect(await owners()).toEqual(taken);
+  });
+
+  test("a page that slept stores nothing again that is done", async () => {
+    const browser = offline();
+    const sleeper = browser.open();
+    const sent = send(sleeper, [1, 2]);
+    await quiet();
+    sleeper.hide();
+    browser.online();
+    browser.open();
+    await pass(1_000);
+    expect(payloads(browser)).toEqual([1, 2]);
+    browser.server.intercept = mute;
+    sleeper.show();
+    await pass(1_000);
+    expect(sleeper.client.queue).toMatchObject([{ state: "sent" }, { state: "sent" }]);
+    expect(await browser.rows()).toEqual([]);
+    browser.server.intercept = null;
+    await pass(10_000);
+    expect(await Promise.all(sent)).toMatchObject([{ duplicate: true }, { duplicate: true }]);
+  });
+
   test("the one that adopted dies, too: the sleeper goes on with what it has", async () => {
     const browser = offline();
     const sleeper = browser.open();
@@ -489,6 +527,41 @@ describe("ends", () => {
     expect(page.restored).toEqual([20]);
     expect(payloads(browser).filter((payload) => payload !== "fresh")).toEqual(range(20));
     expect(await browser.rows()).toEqual([]);
+  });
+
+  test("close(): what was never sent goes, what may have arrived is followed up by the next page", async () => {
+    const browser = new Browser();
+    const page = browser.open();
+    await quiet();
+    browser.server.intercept = mute;
+    const sent = send(page, range(20));
+    await quiet();
+    page.client.close(1000, "unmount");
+    await expect(sent[15]).rejects.toMatchObject({ name: "OutcomeUnknown", retained: true });
+    await expect(sent[16]).rejects.toMatchObject({ name: "ClosedError", retained: false });
+    await quiet();
+    expect(await browser.rows()).toHaveLength(16);
+    browser.server.intercept = null;
+    const next = browser.open();
+    await quiet();
+    expect(next.restored).toEqual([16]);
+    expect(payloads(browser)).toEqual(range(16));
+    expect(browser.locks).toHaveLength(1);
+  });
+
+  test("close() of a page that adopted: others' messages stay", async () => {
+    const browser = offline();
+    const first = browser.open();
+    send(first, [1, 2]);
+    await quiet();
+    first.crash();
+    const second = browser.open();
+    await quiet();
+    second.client.close();
+    await quiet();
+    const third = browser.open();
+    await quiet();
+    expect([second.restored, third.restored]).toEqual([[2], [2]]);
   });
 
   test("wipe: nothing of the user stays, all of others does", async () => {
