@@ -17,10 +17,8 @@ export type SnapshotOutcome =
   | { readonly kind: "refused" };
 
 interface Parts {
-  readonly epoch: string;
-  readonly seq: number;
-  readonly checksum: number;
-  readonly parts: number;
+  /** What they are parts of. */
+  readonly whole: string;
   readonly chunks: string[];
 }
 
@@ -66,13 +64,12 @@ export class Cursor {
     const { epoch, seq, checksum } = frame;
     let state = frame.payload;
     if (frame.part !== undefined) {
-      const collected = this.#collect(frame);
-      if (!collected) return { kind: "refused" };
-      if (collected.chunks.length < collected.parts) return { kind: "part", part: collected.chunks.length };
+      const chunks = this.#collect(frame);
+      if (chunks && chunks.length < frame.parts!) return { kind: "part", part: chunks.length };
+      this.#parts = null;
       try {
-        state = JSON.parse(collected.chunks.join(""));
+        state = JSON.parse((chunks ?? []).join("")); // of nothing: refused, too
       } catch {
-        this.#parts = null;
         return { kind: "refused" };
       }
     }
@@ -81,19 +78,13 @@ export class Cursor {
     return { kind: "applied", state: state ?? null };
   }
 
-  #collect({ epoch, seq, checksum, part, parts, chunk }: SyncSnapshot): Parts | null {
-    if (part === 1) this.#parts = { epoch, seq, checksum, parts: parts ?? 0, chunks: [] };
+  /** @returns the chunks so far; none for a part that doesn't continue them */
+  #collect({ epoch, seq, part, parts, chunk }: SyncSnapshot): readonly string[] | undefined {
+    const whole = JSON.stringify([epoch, seq, parts]);
+    if (part === 1) this.#parts = { whole, chunks: [] };
     const old = this.#parts;
-    const continues =
-      old !== null &&
-      old.epoch === epoch &&
-      old.seq === seq &&
-      old.parts === parts &&
-      old.chunks.length + 1 === part &&
-      part <= parts &&
-      typeof chunk === "string";
-    if (!continues) return (this.#parts = null);
+    if (old?.whole !== whole || old.chunks.length + 1 !== part || !(part <= parts!) || typeof chunk !== "string") return;
     old.chunks.push(chunk);
-    return old;
+    return old.chunks;
   }
 }

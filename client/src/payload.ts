@@ -6,8 +6,8 @@ const MAX_INTEGER = 2 ** 53;
 /** From here on JavaScript writes `1e+21`, which every server reads as a float. */
 const EXPONENT_FROM = 1e21;
 const STREAM_NAME = /^[A-Za-z0-9._:-]{1,100}$/;
-// With the u flag a pair is one code point, so that only lone surrogates match. Databases can't store NUL.
-const BAD_TEXT = /[\0\uD800-\uDFFF]/u;
+/** JSON escapes surrogates that are alone, and NUL, which databases can't store. An escaped backslash begins no escape. */
+const BAD_TEXT = /(?<!\\)(\\\\)*\\u(0000|d)/;
 
 /** The largest encoded payload in bytes (protocol 3). */
 const MAX_MESSAGE_BYTES = 65_536;
@@ -37,42 +37,37 @@ export function isStream(name: unknown): name is string {
 export function encodePayload(payload: unknown, maxBytes = MAX_MESSAGE_BYTES): Encoded {
   let text: string | undefined;
   try {
-    text = JSON.stringify(payload, refuseSilentLoss);
+    text = JSON.stringify(payload, strict());
   } catch (cause) {
     throw cause instanceof PayloadError ? cause : new PayloadError(`not JSON: ${String(cause)}`, { cause });
   }
-  refuse(text === undefined, `${text} is not JSON`);
+  if (text === undefined) throw new PayloadError("undefined is not JSON");
+  refuse(BAD_TEXT.test(text), "NUL or a lone surrogate");
   const bytes = new TextEncoder().encode(text).length;
   refuse(bytes > maxBytes, `more than ${maxBytes} bytes`);
-  return { text: text!, bytes, value: decodeStrictly(text!) };
+  return { text, bytes, value: JSON.parse(text) };
 }
 
 function refuse(condition: boolean, reason: string): void {
   if (condition) throw new PayloadError(reason);
 }
 
-/** JSON.stringify would turn these into null or leave them out without a word. */
-function refuseSilentLoss(_key: string, value: unknown): unknown {
-  const type = typeof value;
-  const lost = type === "number" ? !Number.isFinite(value) : type === "function" || type === "symbol";
-  refuse(lost, `${String(value)} is not JSON`);
-  return value;
-}
-
-/** Decodes with the server's rules. */
-function decodeStrictly(text: string): unknown {
+/** Refuses, on the way to JSON, what it would change or lose without a word, and what no server takes. */
+function strict() {
   let values = 0;
-  /** How many levels lie in an object or array; what lies in one is visited before it. */
+  /** How deep an object or array lies; it is visited before what lies in it. */
   const levels = new Map<unknown, number>();
-  return JSON.parse(text, function (this: unknown, key: string, value: unknown) {
-    const inside = levels.get(value) ?? 0;
-    levels.set(this, Math.max(levels.get(this) ?? 0, inside + 1));
-    const size = typeof value === "number" ? Math.abs(value) : 0;
-    refuse(inside > MAX_DEPTH, `more than ${MAX_DEPTH} levels`);
-    refuse(++values > MAX_VALUES, `more than ${MAX_VALUES} values`);
-    refuse(key === "__proto__", "a key __proto__");
+  return function (this: unknown, key: string, value: unknown): unknown {
+    const type = typeof value;
+    const size = type === "number" ? Math.abs(value as number) : 0;
+    const level = (levels.get(this) ?? -1) + 1;
+    levels.set(value, level);
+    if (value !== undefined) values++;
+    refuse(type === "function" || type === "symbol" || !(size < Infinity), `${String(value)} is not JSON`);
     refuse(size > MAX_INTEGER && size < EXPONENT_FROM, "an integer beyond 2^53");
-    refuse(BAD_TEXT.test(key) || (typeof value === "string" && BAD_TEXT.test(value)), "NUL or a lone surrogate");
+    refuse(level > MAX_DEPTH, `more than ${MAX_DEPTH} levels`);
+    refuse(values > MAX_VALUES, `more than ${MAX_VALUES} values`);
+    refuse(key === "__proto__", "a key __proto__");
     return value;
-  });
+  };
 }

@@ -34,10 +34,8 @@ export function toWire(position: Position | null): WirePosition | null {
 
 /** Reads a position of the server (heads of PING); anything else than the exact form is null. */
 export function fromWire(raw: unknown): Position | null {
-  if (typeof raw !== "object" || raw === null) return null;
-  const { epoch, last_seq_id: seq, checksum } = raw as Partial<WirePosition>;
-  if (typeof epoch !== "string" || !isCount(seq) || !isCount(checksum)) return null;
-  return { epoch, seq, checksum };
+  const { epoch, last_seq_id: seq, checksum } = (raw ?? {}) as Partial<WirePosition>;
+  return typeof epoch === "string" && isCount(seq) && isCount(checksum) ? { epoch, seq, checksum } : null;
 }
 
 /** An integer from 0 to 2^53. */
