@@ -165,6 +165,7 @@ export class FakeServer {
   fenced = 0;
   /** The open socket of each client of each identity. */
   readonly #newest = new Map<string, { readonly socket: FakeSocket; readonly term: number; readonly attempt: number }>();
+  #sessions = 0;
   readonly #ended = new WeakSet<FakeSocket>();
   readonly #subscriptions = new Map<FakeSocket, Set<string>>();
   readonly #last = new Map<string, number>();
@@ -208,7 +209,7 @@ export class FakeServer {
   }
 
   welcome(socket: FakeSocket, fields: Frame = {}): void {
-    const frame = { session: "s1", node: "n1", clock: 1, heartbeat_ms: 15_000, streams: this.streams, limits: this.limits };
+    const frame = { session: `s${++this.#sessions}`, node: "n1", clock: 1, heartbeat_ms: 15_000, streams: this.streams, limits: this.limits };
     const key = this.identify(socket);
     socket.deliver({ type: "WELCOME", ...frame, ...(key === null ? {} : { key }), ...fields });
   }
@@ -284,6 +285,11 @@ export class FakeServer {
   /** The sockets that are open and were welcomed. */
   get connected(): FakeSocket[] {
     return [...this.#subscriptions.keys()].filter(({ readyState }) => readyState === 1);
+  }
+
+  /** The streams that the server serves a socket. */
+  served(socket: FakeSocket): string[] {
+    return [...(this.#subscriptions.get(socket) ?? [])];
   }
 
   /** The newest (term, attempt) of a client wins; the older socket is told to go. */

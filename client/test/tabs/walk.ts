@@ -65,6 +65,8 @@ function createWalk(loop: Loop, { trace: tracing = false, share }: WalkOptions) 
   const trace: string[] = [];
   const pages: Page[] = [];
   const sent: Sent[] = [];
+  /** Pages that must hear of a logout. */
+  let hearing = new Set<Page>();
   const leaders = new Map<string, Tab>();
   const stats = { commands: 0, sends: 0, hellos: 0, duplicates: 0, deltas: 0, healMs: 0 };
   let published = 0;
@@ -132,7 +134,8 @@ function createWalk(loop: Loop, { trace: tracing = false, share }: WalkOptions) 
     if (frame["type"] !== "HELLO") return;
     stats.hellos++;
     // Where nothing can be stored, a tab that slept through a leadership may count it again: the server bears that.
-    if (!(frame["term"] > 0) || !tab || browser.lacks.storage) return;
+    if (shares !== frame["term"] > 0) complain(`a term of ${frame["term"]}`);
+    if (!shares || !tab || browser.lacks.storage) return;
     const leadership = JSON.stringify([frame["key"], frame["client_id"], frame["term"]]);
     const leader = leaders.get(leadership) ?? tab;
     leaders.set(leadership, leader);
@@ -206,6 +209,7 @@ function createWalk(loop: Loop, { trace: tracing = false, share }: WalkOptions) 
     const name = STREAMS[1]!;
     const publish = () => server.publish(STREAMS[pick % 2]!, `server-${++published}`);
     note(`> ${kind} ${page?.name ?? ""}`);
+    if (kind === "freeze" || kind === "cache") for (const other of hearing) if (other.tab === page?.tab) hearing.delete(other);
     const actions: Record<Command["do"], () => unknown> = {
       open,
       twin: () => page && page.key === browser.cookie && alive().length < MAX_TABS && start(page.tab, page.key),
@@ -249,7 +253,14 @@ function createWalk(loop: Loop, { trace: tracing = false, share }: WalkOptions) 
       logout() {
         if (!page || page.client.signal.aborted || page.key !== browser.cookie) return;
         for (const other of pages) if (other.key === page.key) other.left = true;
+        const others = awake().filter((other) => other !== page && other.key === page.key);
+        hearing = new Set(shares ? others : []);
         page.client.logout();
+        loop.later(10, () => {
+          for (const { name, tab, client } of hearing) {
+            if (tab.awake && !client.signal.aborted) complain(`${name} didn't hear of the logout`);
+          }
+        });
         loop.later(ms / 2, () => become(null));
       },
       login() {
@@ -286,6 +297,16 @@ function createWalk(loop: Loop, { trace: tracing = false, share }: WalkOptions) 
     const roles = team.map(({ client }) => client.snapshot.role).sort();
     const expected = team.map((_, index) => (!shares ? "solo" : index ? "follower" : "leader")).sort();
     if (String(roles) !== String(expected)) found.push(`roles are ${roles}`);
+    for (const { name, client } of shares ? team : []) {
+      const { tabs } = client.snapshot;
+      const marked = [tabs.length, tabs.filter(({ leader }) => leader).length, tabs.filter(({ mine }) => mine).length];
+      if (String(marked) !== `${team.length},1,1`) found.push(`${name} sees ${marked} tabs, leaders, itself`);
+    }
+    const shown = new Set(team.flatMap(({ screens }) => [...screens.keys()]));
+    for (const socket of server.connected) {
+      const idle = server.served(socket).filter((stream) => !shown.has(stream));
+      if (idle.length) found.push(`the server serves ${idle}, which nobody shows`);
+    }
     const sockets = server.connected.length;
     const wanted = shares ? Math.min(team.length, 1) : team.length;
     if (sockets !== wanted) found.push(`${sockets} sockets for ${team.length} tabs`);
