@@ -1,4 +1,5 @@
 import fc from "fast-check";
+import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { recorders, safeRecorder, type Recorder } from "../src/recorder.ts";
 import { telemetryRecorder } from "../src/telemetry.ts";
@@ -170,6 +171,20 @@ test("a client tells the server of its connection, and of an outage once it is o
   expect(metrics["reconnect_backoff_capped_total"]).toBeGreaterThan(0);
   expect(metrics["reconnect_outage_duration_seconds"]).toBeGreaterThan(60);
   expect(metrics["reconnect_outage_duration_seconds_count"]).toBe(1);
+});
+
+test("every name in a report is one that the protocol lists", async () => {
+  const { client, server, frames } = await connectedClient();
+  void client.send("a", 1);
+  server.accepts = false;
+  server.drop();
+  await settle(60_000);
+  server.accepts = true;
+  await settle(60_000);
+  const names = new Set(frames().flatMap(({ metrics }) => Object.keys(metrics as Metrics)));
+  expect(names.size).toBeGreaterThan(12);
+  const protocol = readFileSync(new URL("../../docs/protocol.md", import.meta.url), "utf8");
+  for (const name of names) expect(protocol).toContain(`\`${name.replace(/_(count|sum)$/, "")}\``);
 });
 
 test("a client that is closed leaves no timer behind and reports nothing", async () => {
