@@ -12,7 +12,7 @@ import type { Options } from "./options.ts";
 import { createOutbox } from "./outbox.ts";
 import type { Client, ClientEvents } from "./public.ts";
 import { secureRandom, uuid4 } from "./random.ts";
-import { safeRecorder } from "./recorder.ts";
+import { environment, safeRecorder, type Report } from "./recorder.ts";
 import { createRoster, type Roster } from "./roster.ts";
 import type { Settings } from "./settings.ts";
 import { alone, type TabsHost, type TabsLink } from "./sharing.ts";
@@ -156,11 +156,6 @@ export function createClient(address: string | URL, options: Options = {}, { sha
     probe: roster.probe,
   });
   const view = createView(settings, connection, link, roster, outbox);
-  try {
-    options.recorder?.attach?.((metrics) => connection.send(JSON.stringify({ type: "TELEMETRY", metrics })));
-  } catch (cause) {
-    error(cause);
-  }
 
   // -- the facade --------------------------------------------------------------------------------
 
@@ -185,7 +180,7 @@ export function createClient(address: string | URL, options: Options = {}, { sha
   if (options.signal?.aborted) close(1000, "aborted");
   else connection.start();
 
-  return {
+  const client: Client = {
     clientId,
     url,
     signal,
@@ -251,4 +246,13 @@ export function createClient(address: string | URL, options: Options = {}, { sha
       return outbox.send(stream, payload, until, over ? new ClosedError(over) : undefined);
     },
   };
+  try {
+    const report: Report = (metrics) =>
+      connection.send(JSON.stringify({ type: "TELEMETRY", environment: environment(), metrics }));
+    options.recorder?.attach?.(report);
+    options.recorder?.follow?.(client);
+  } catch (cause) {
+    error(cause);
+  }
+  return client;
 }

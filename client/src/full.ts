@@ -5,7 +5,9 @@ import type { Options } from "./options.ts";
 import { pagePositions, pageSettings } from "./page.ts";
 import type { Client } from "./public.ts";
 import { persistOutbox, wipeOutbox } from "./persistence/index.ts";
+import { recorders } from "./recorder.ts";
 import { shareTabs } from "./tabs/index.ts";
+import { telemetryRecorder } from "./telemetry.ts";
 
 /**
  * Connects to a consumer and keeps connected; tabs of one login share the connection, unless `tabs` is false.
@@ -20,4 +22,4 @@ export function connect(url: string | URL, options: Options = {}): Client {
 }
 
 /** All that is public. One object for a page, however many copies of this file it loads. */
-export const api = { ...core, connect, shareTabs, persistOutbox, wipeOutbox, pagePositions };
+export const api = { ...core, connect, shareTabs, persistOutbox, wipeOutbox, pagePositions, recorders, telemetryRecorder };

@@ -15,6 +15,8 @@ export const {
   persistOutbox,
   wipeOutbox,
   pagePositions,
+  recorders,
+  telemetryRecorder,
   describe,
   calculateBackoff,
   uuid4,

@@ -15,8 +15,10 @@ export {
 export { pagePositions } from "./page.ts";
 export { persistOutbox, wipeOutbox } from "./persistence/index.ts";
 export { uuid4 } from "./random.ts";
+export { recorders } from "./recorder.ts";
 export { describe } from "./sync.ts";
 export { shareTabs } from "./tabs/index.ts";
+export { telemetryRecorder } from "./telemetry.ts";
 
 export type { Clock } from "./clock.ts";
 export type { Entry, SnapshotReason, UnknownFrame } from "./frames.ts";
@@ -36,7 +38,8 @@ export type { Position } from "./position.ts";
 export type { Client, ClientEvents, Snapshot, Subscription } from "./public.ts";
 export type { Random } from "./random.ts";
 export type { Lost } from "./receipts.ts";
-export type { Labels, Recorder } from "./recorder.ts";
+export type { Labels, Recorder, Report } from "./recorder.ts";
+export type { TelemetryOptions } from "./telemetry.ts";
 export type { State, StateChange } from "./state-machine.ts";
 export type { EventsInfo, SnapshotInfo, SubscribeOptions } from "./stream.ts";
 export type { SyncState } from "./sync.ts";
