@@ -1,6 +1,6 @@
 """The people of the demo: guests, and two sample users that a click turns the visitor into.
 
-Without a password, so only while DEBUG is on, and only for users that can do nothing else: no staff, no password.
+Without a password, so only while DEBUG is on, and only users that can do nothing else: no staff.
 """
 
 from __future__ import annotations

@@ -97,7 +97,9 @@ def plain_page(request: HttpRequest, slug: str) -> HttpResponse:
 def plain_cards(request: HttpRequest, slug: str) -> HttpResponse:
     """The part of the plain page that changes, as it is now."""
     board = get_object_or_404(Board, slug=slug)
-    return render(request, "board/cards.html", {"board": board, "filled": in_columns(board)})
+    return render(
+        request, "board/cards.html", {"board": board, "columns": Column.choices, "filled": in_columns(board)}
+    )
 
 
 @require_GET

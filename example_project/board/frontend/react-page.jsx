@@ -10,7 +10,7 @@ import { watchAccount } from "../static/board/account.js";
 import { byId } from "../static/board/dom.js";
 import { LabSocket } from "../static/board/lab-socket.js";
 import { Model, nameOf, referenceTo } from "../static/board/model.js";
-import { Neighbours } from "../static/board/neighbours.js";
+import { describeRole, Neighbours } from "../static/board/neighbours.js";
 
 const root = byId("app");
 const { socket, stream, maxWait } = root.dataset;
@@ -80,7 +80,7 @@ function Status({ client, sync, role, tabs, waiting }) {
         </div>
         <div>
           <dt>this tab</dt>
-          <dd id="fact-role">{tabs.length > 1 ? `${role}, ${tabs.length} tabs` : role}</dd>
+          <dd id="fact-role">{describeRole({ role, tabs })}</dd>
         </div>
       </dl>
     </>

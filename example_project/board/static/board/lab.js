@@ -138,6 +138,8 @@ export class Lab {
     if (from === "CONNECTED" && MOVES.includes(reason)) {
       this.say("The connection moves to another tab");
       this.#away = { since: Date.now(), entries: 0, sent: 0, known: 0, live: false };
+    } else if (reason === "logout") {
+      this.say("Logged out in another tab");
     } else if (from === "CONNECTED") {
       const since = this.#deceived ?? Date.now();
       this.#away = { since, entries: 0, sent: 0, known: 0, live: false };

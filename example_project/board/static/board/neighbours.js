@@ -8,6 +8,11 @@ import { suffer } from "./lab-socket.js";
 const CHANNEL = "board-demo";
 const CLOSING_MS = 300;
 
+/** What this tab is to the connection, in two words. @param snapshot of the client */
+export function describeRole({ role, tabs }) {
+  return tabs.length > 1 ? `${role}, ${tabs.length} tabs` : role;
+}
+
 export class Neighbours {
   #channel = null;
   /** What each tab shows, by the tab's id. */ #pages = new Map();

@@ -3,7 +3,7 @@
 import { watchAccount } from "./account.js";
 import { announce, byId, setText } from "./dom.js";
 import { LabSocket } from "./lab-socket.js";
-import { Neighbours } from "./neighbours.js";
+import { describeRole, Neighbours } from "./neighbours.js";
 
 const RETRY_MS = 1000;
 const cards = byId("cards");
@@ -17,7 +17,7 @@ element.options = {
     globalThis.boardClient = client; // for the console
     watchAccount(client);
     new Neighbours(client, "Plain");
-    client.on("change", ({ role }) => setText(document.querySelector("[data-role-text]"), role));
+    client.on("change", (snapshot) => setText(byId("fact-role"), describeRole(snapshot)));
     return client;
   },
 };

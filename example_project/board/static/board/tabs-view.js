@@ -1,6 +1,7 @@
 /** The list of this browser's tabs that share the connection, and what can be done about it. */
 
 import { announce, byId, setText } from "./dom.js";
+import { describeRole } from "./neighbours.js";
 
 /** What lasts shorter is no news. */
 const SETTLED_MS = 1500;
@@ -32,11 +33,12 @@ export class TabsView {
   }
 
   render() {
-    const { role, tabs } = this.client.snapshot;
+    const closed = this.client.signal.aborted;
+    const { role, tabs } = closed ? { role: "closed", tabs: [] } : this.client.snapshot;
     const count = tabs.length;
     setText(byId("tabs-count"), count ? String(count) : "");
     setText(byId("tabs-role"), explain(role, count));
-    setText(byId("fact-role"), role === "leader" || role === "follower" ? `${role}${count > 1 ? `, ${count} tabs` : ""}` : role);
+    setText(byId("fact-role"), describeRole({ role, tabs }));
     this.#resign.hidden = count < 2;
     setText(this.#resign, role === "leader" ? "Hand the connection over" : "Ask the leader to hand over");
     for (const tab of tabs) this.#show(tab);
@@ -90,6 +92,8 @@ function explain(role, count) {
       return "This tab follows: whatever it sends and hears goes through the leader.";
     case "candidate":
       return "Waiting to hear which tab leads …";
+    case "closed":
+      return "This tab is closed to the others. Reload it.";
     case "suspended":
       return "This tab rests and takes no part.";
     default:
