@@ -32,16 +32,17 @@ const PATIENCE = new Set(["reconnect-channels-core.min.js"]);
 
 /**
  * Properties that minified files may rename: spelled out, since a pattern would sooner or later catch one that stands on
- * the wire, in the public API or in the platform. None may be in the declarations; the tests run minified, too.
+ * the wire, in the public API or in the platform. None may be in the declarations or in what tabs say to each other; the
+ * tests run minified, too.
  */
 const INTERNAL = `
-  abandon ack acked age answered attempted brokenAt catchUp caughtUp changed changedAt chunks claim claims
-  collecting cursor dead delay delta detach dirty down drop dropParts dropRetry dropped expectAnswer failed flushed
-  forget frame goLive handlers heals heard heardAt hello ignores items joined jumped keep lamport lane lanes lastN
-  letGo link listener live look mendedAt names notBefore number overdue passed probe promise prove pump putOff
-  receipts refresh refusal resumeAt retries saving sentAt settle silent start stopRetry subscriber subscribers
-  suspend syncOf tick touch transition transmit unackedEntries unackedSize unansweredSince uninvited unverified
-  verifiedAt waitFor waitingOn wake want wantsSnapshot welcome welcomed
+  abandon ack acked answered attempted brokenAt catchUp caughtUp changed changedAt chunks claims collecting cursor
+  dead delay delta detach dirty down drop dropParts dropRetry dropped expectAnswer flushed forget goLive handlers
+  heals heard heardAt hello ignores items jumped keep lamport lane lanes lastN letGo link listener look mendedAt
+  names notBefore number overdue passed probe promise prove pump putOff receipts refresh refusal resumeAt retries
+  saving sentAt settle silent start stopRetry subscriber subscribers suspend syncOf tick touch transition transmit
+  unackedEntries unackedSize unansweredSince uninvited unverified verifiedAt waitFor waitingOn want wantsSnapshot
+  welcomed
 `
   .trim()
   .split(/\s+/);
@@ -88,6 +89,9 @@ const entries = sources.flatMap(({ source, served, forms, directive }) => [
   // Frameworks that render on servers are told by the directive that this part is the browser's.
   { source, name: source, folder: PACKAGE, options: directive ? { banner: { js: `${directive}\n${banner}` } } : plain },
 ]);
+
+/** The letters of tabs: one tab may run this file, another a minified or an older one. */
+const LETTERS = "src/tabs/letters.ts";
 
 let faults = 0;
 const fault = (text) => {
@@ -150,6 +154,11 @@ async function put(folder, file, text) {
 for (const entry of entries) {
   for (const [file, text] of await bundle(entry)) await put(entry.folder, file, text);
 }
+const letters = await readFile(join(here, LETTERS), "utf8");
+const spoken = new Set(Array.from(letters.matchAll(/([A-Za-z_]\w*)\??:|\bt: "(\w+)"/g), ([, field, type]) => field ?? type));
+const renamed = INTERNAL.filter((property) => spoken.has(property));
+if (renamed.length) fault(`${LETTERS} has properties that minified files rename: ${renamed.join(" ")}`);
+
 if (!only.length) {
   const declaring = sources.filter(({ types }) => types !== null).map(({ source, types = source }) => [source, types]);
   for (const [name, { text, names }] of await declarations(here, Object.fromEntries(declaring), "index")) {

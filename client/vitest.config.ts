@@ -18,7 +18,7 @@ export default defineConfig({
         test: {
           ...common,
           name: "minified",
-          include: ["connection", "half-open", "network", "outbox", "streams"].map((name) => `test/${name}.test.ts`),
+          include: ["connection", "half-open", "network", "outbox", "streams", "tabs/sharing"].map((name) => `test/${name}.test.ts`),
         },
         resolve: { alias: [{ find: /^.*\/src\/index\.ts$/, replacement: minified }] },
       },
