@@ -13,20 +13,19 @@ TYPES = re.findall(r"^  (\w+): (?:shape\(|\(\) =>)", SOURCE.read_text(), re.M)
 """Every type of letter that tabs know."""
 
 SPY = """
-globalThis.heard = {};
+globalThis.written = {};
 globalThis.BroadcastChannel = class extends BroadcastChannel {
   constructor(name) {
     super(name);
     globalThis.pipe = name;
-    this.addEventListener("message", ({ data }) => (heard[data?.t] = data));
   }
   postMessage(data) {
-    heard[data?.t] = data;
+    written[data.t] = data;
     super.postMessage(data);
   }
 };
 """
-"""Notes the name of a page's channel, and the last letter of every type."""
+"""Notes the name of a page's channel, and the last letter of every type that it wrote."""
 
 # What JSON can't hold is written as JavaScript.
 NASTY = [
@@ -56,9 +55,11 @@ class Forger:
 
     def plausible(self) -> dict[str, dict[str, Any]]:
         """A letter of every type: one that was really written, where there was one."""
+        written = [page.tab.evaluate("written") for page in self.person.pages]
+        written.sort(key=lambda letters: letters.get("lead", {}).get("term", 0))
         letters: dict[str, Any] = {}
-        for page in self.person.pages:
-            letters |= page.tab.evaluate("heard")
+        for more in written:
+            letters |= more
         term, leader = letters["lead"]["term"], letters["lead"]["tab"]
         follower = letters["join"]["tab"]
         fields = {
@@ -83,8 +84,8 @@ def spoiled(letter: dict[str, Any]) -> Iterator[str]:
         rest = {name: value for name, value in letter.items() if name != field}
         yield json.dumps(rest)
         for value in NASTY:
-            yield f"{{ ...{json.dumps(rest)}, {field}: {value} }}"
+            yield f"{{ ...{json.dumps(rest)}, {json.dumps(field)}: {value} }}"
     for field, value in letter.items():
         if isinstance(value, dict):
             for inner in spoiled(value):
-                yield f"{{ ...{json.dumps(letter)}, {field}: {inner} }}"
+                yield f"{{ ...{json.dumps(letter)}, {json.dumps(field)}: {inner} }}"

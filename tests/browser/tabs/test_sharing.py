@@ -37,7 +37,8 @@ def test_ten_tabs_are_live_by_one_socket(person: Person):
     for number, page in enumerate(pages):
         assert page.texts == texts, "each entry once, in the log's order"
         assert [text for text in texts if text.startswith(f"{number} ")] == [f"{number} a", f"{number} b"]
-        assert page.note["errors"] == []
+        note = page.note
+        assert (note["snapshots"], note["errors"]) == (1, [])
     assert len(person.site.sockets(person.name)) == 1
 
 
