@@ -1,9 +1,8 @@
-import type { StoredMessage } from "./item.ts";
+import type { StoreClient, StoredMessage } from "./item.ts";
 import { unsent, view, type Item } from "./lane.ts";
 import type { Queue } from "./queue.ts";
 import { uuid4 } from "./random.ts";
 import type { AskStore } from "./safe-store.ts";
-import type { Settings } from "./settings.ts";
 
 /**
  * Brings messages of pages that are gone from the store into the queue. They go out as they would have there: the same
@@ -15,7 +14,7 @@ import type { Settings } from "./settings.ts";
 export function createAdopting(
   queue: Queue,
   ask: AskStore,
-  { emit }: Pick<Settings, "emit">,
+  { emit }: Pick<StoreClient, "emit">,
   { over, came }: { over(): boolean; came(): void },
 ): () => void {
   let looking = false;

@@ -5,6 +5,8 @@ import { createConnection } from "./connection.ts";
 import { createEmitter } from "./emitter.ts";
 import { ClosedError } from "./errors.ts";
 import { isKnown, limitsOf, SUBPROTOCOL } from "./frames.ts";
+import type { StoreClient } from "./item.ts";
+import type { Keeper } from "./keeper.ts";
 import { LamportClock } from "./lamport.ts";
 import type { Connection } from "./link.ts";
 import { browserSources, watchNetwork } from "./network.ts";
@@ -44,10 +46,12 @@ export interface Link extends Pick<TabsHost, "url" | "key" | "clientId" | "setti
 export interface Additions {
   /** Where this tab's connection comes from. Its own socket, unless given. */
   share?: ((link: Link) => TabsLink) | false | undefined;
+  /** Where its messages survive the page. Nowhere, unless given. */
+  keep?: ((client: StoreClient) => Keeper) | undefined;
 }
 
 /** @throws TypeError for a URL that can't be used, RangeError for impossible backoff bounds */
-export function createClient(address: string | URL, options: Options = {}, { share }: Additions = {}): Client {
+export function createClient(address: string | URL, options: Options = {}, { share, keep }: Additions = {}): Client {
   const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Options;
   const { networkAware, clientId = uuid4(), WebSocket = globalThis.WebSocket as SocketConstructor | undefined, ...chosen } = {
     ...DEFAULTS,
@@ -71,11 +75,8 @@ export function createClient(address: string | URL, options: Options = {}, { sha
   const recorder = safeRecorder(options.recorder);
   const changed = () => view.touch();
   const { key } = options;
-  const store =
-    typeof options.store === "function"
-      ? options.store({ key, url, clock: chosen.clock, emit, error })
-      : options.store;
-  const settings: Settings = { ...chosen, store, clientId, lamport, recorder, emit, error, changed };
+  const keeper = keep?.({ key, url, clock: chosen.clock, emit, error });
+  const settings: Settings = { ...chosen, keeper, clientId, lamport, recorder, emit, error, changed };
 
   // -- the parts ---------------------------------------------------------------------------------
 
@@ -170,7 +171,7 @@ export function createClient(address: string | URL, options: Options = {}, { sha
 
   function logout(): void {
     close(1000, "logout");
-    outbox.wipe().catch(error);
+    keeper?.wipe().catch(error);
   }
 
   if (networkAware) {
@@ -197,10 +198,10 @@ export function createClient(address: string | URL, options: Options = {}, { sha
       return connection.state;
     },
     get sync() {
-      return view.sync;
+      return view.sync();
     },
     get snapshot() {
-      return view.snapshot;
+      return view.snapshot();
     },
     get role() {
       return link.role;

@@ -1,6 +1,7 @@
 import { api as core, listed } from "./api.ts";
 import { createClient } from "./client.ts";
 import { hostOf } from "./host.ts";
+import { createKeeper } from "./keeper.ts";
 import type { Options } from "./options.ts";
 import { pagePositions, pageSettings } from "./page.ts";
 import type { Client } from "./public.ts";
@@ -17,8 +18,16 @@ import { telemetryRecorder } from "./telemetry.ts";
  */
 export function connect(url: string | URL, options: Options = {}): Client {
   const page = pageSettings();
-  const { tabs = shareTabs({ deltaUrl: page.deltaUrl }), key = page.key } = options;
-  return listed(createClient(url, { ...options, key }, { share: tabs && ((link) => tabs(hostOf(link))) }));
+  const { tabs = shareTabs({ deltaUrl: page.deltaUrl }), key = page.key, store } = options;
+  const client = createClient(
+    url,
+    { ...options, key },
+    {
+      share: tabs && ((link) => tabs(hostOf(link))),
+      keep: store && ((given) => createKeeper(typeof store === "function" ? store(given) : store, given)),
+    },
+  );
+  return listed(client);
 }
 
 /** All that is public. One object for a page, however many copies of this file it loads. */

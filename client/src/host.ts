@@ -22,7 +22,7 @@ export function hostOf({ connection, roster, ...client }: Link): TabsHost {
     hold(name, claim, anew) {
       let stream = streams.get(name);
       if (!stream) {
-        stream = isStream(name) ? roster.join(name, claim) : undefined;
+        stream = isStream(name) ? roster.enter(name, claim) : undefined;
         if (!stream) return false;
       } else if (anew) {
         stream.wantsSnapshot = true;

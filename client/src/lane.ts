@@ -1,4 +1,4 @@
-import type { QueueEntry, Receipt, StoredMessage } from "./item.ts";
+import type { QueueEntry, Receipt } from "./item.ts";
 import type { Random } from "./random.ts";
 
 const MAX_RETRY_MS = 5_000;
@@ -52,11 +52,6 @@ export const unsent = () => ({
 /** What the application may see of an item. */
 export function view({ id, stream, value: payload, n, createdAt, failures, restored }: Omit<Item, "lane">): QueueEntry {
   return Object.freeze({ id, stream, payload, state: n === null ? "queued" : "sent", createdAt, failures, restored });
-}
-
-/** What a store keeps of an item. */
-export function stored({ id, stream, text, bytes, createdAt, origin, order, producer, n }: Item): StoredMessage {
-  return { id, stream, text, bytes, createdAt, origin, order, producer, n };
 }
 
 /** One stream's messages of one outbox: numbered in order, answered in order (protocol 6). */

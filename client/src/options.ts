@@ -33,9 +33,9 @@ export interface Options {
   readonly WebSocket?: SocketConstructor | undefined;
   /** Instead of a WebSocket: another tab that owns one. */
   readonly transport?: OpenTransport | undefined;
-  /** Where unanswered messages survive a reload: `persistOutbox()`. */
+  /** Where unanswered messages survive a reload: `persistOutbox()`. The core bundle keeps nothing. */
   readonly store?: OutboxStore | OpenStore | undefined;
-  /** How this client shares one connection with the other tabs: `shareTabs()`. */
+  /** How this client shares one connection with the other tabs: `shareTabs()`. The core bundle shares nothing. */
   readonly tabs?: Tabs | false | undefined;
   /**
    * The opaque identity key that the server issued (`data-key` of `{% reconnect_client %}`'s script): a server refuses

@@ -1,19 +1,17 @@
-import { createAdopting } from "./adopting.ts";
 import { tokenBucket } from "./bucket.ts";
 import { after } from "./clock.ts";
 import { deferred } from "./deferred.ts";
 import { ClosedError, OutcomeUnknown, Rejected } from "./errors.ts";
 import { limitsOf, positive, type Limits, type MessageAck, type Reject } from "./frames.ts";
-import type { OutboxStore, QueueEntry, Receipt, Sending } from "./item.ts";
-import { stored, unsent, type Item, type Lane } from "./lane.ts";
+import type { QueueEntry, Receipt, Sending } from "./item.ts";
+import { unsent, type Item, type Lane } from "./lane.ts";
 import { checkStream, encodePayload } from "./payload.ts";
 import { createQueue, type QueueSettings } from "./queue.ts";
 import { uuid4 } from "./random.ts";
-import { safeStore } from "./safe-store.ts";
 import type { Settings } from "./settings.ts";
 import { onAbort } from "./signals.ts";
 
-export type OutboxSettings = QueueSettings & Pick<Settings, "clock" | "random" | "lamport" | "error"> & { readonly store: OutboxStore | undefined };
+export type OutboxSettings = QueueSettings & Pick<Settings, "clock" | "random" | "lamport" | "error">;
 
 /** What the layers above hear and are asked; none of these may throw. */
 export interface OutboxEvents {
@@ -33,8 +31,6 @@ export interface Outbox {
   /** Monotonic time at which the oldest message without an answer went out; Infinity: there is none. */
   unansweredSince(): number;
   drained(): Promise<void>;
-  /** Takes over what pages that are gone left in the store. Cheap to call too often. */
-  adopt(): void;
   /**
    * Queues a message. Every fault rejects the promise: PayloadError at once, QueueOverflowError when it is
    * evicted or doesn't fit, Rejected by the server, ClosedError, OutcomeUnknown.
@@ -50,8 +46,6 @@ export interface Outbox {
    * @param final nothing will be sent any more: what nobody will wait for any longer, and was never sent, goes
    */
   abandon(reason: string, final?: boolean): void;
-  /** Deletes what is persisted of the user. */
-  wipe(): Promise<void>;
   /** Sends what may be sent now. Cheap to call too often. */
   pump(): void;
   ack(frame: MessageAck): void;
@@ -62,17 +56,14 @@ export interface Outbox {
 const MAX_FAILURES = 5;
 /** An answer can get lost on a living connection: then it is asked for again, ever more slowly (protocol 6.2). */
 const ANSWER_MS = 10_000;
-/** How often is looked for messages of pages that are gone, while connected. */
-const ADOPT_EVERY_MS = 30_000;
 
 export function createOutbox(settings: OutboxSettings, events: OutboxEvents): Outbox {
-  const { clock, random, recorder, lamport } = settings;
-  const ask = safeStore(settings.store, settings.error);
+  const { clock, random, recorder, lamport, keeper } = settings;
   let producer = uuid4();
   let order = 0;
   let over = false;
-  const queue = createQueue(settings, ask);
-  const adopt = createAdopting(queue, ask, settings, { over: () => over, came: changed });
+  const queue = createQueue(settings);
+  const adopt = keeper?.adopting(queue, { over: () => over, came: changed });
   const { items } = queue;
   let link: AbortController | null = null;
   let limits = limitsOf();
@@ -110,7 +101,7 @@ export function createOutbox(settings: OutboxSettings, events: OutboxEvents): Ou
         held.add(lane);
         continue;
       }
-      if (settings.store && item.n === null) number(item);
+      if (keeper && item.n === null) number(item);
       if (item.saving) unsaved.add(lane);
       if (!unsaved.has(lane)) {
         const pause = takeToken(clock.now());
@@ -124,7 +115,7 @@ export function createOutbox(settings: OutboxSettings, events: OutboxEvents): Ou
 
   function number(item: Item): void {
     queue.number(item);
-    const saved = ask("save", stored(item));
+    const saved = keeper?.save(item);
     if (!saved) return;
     item.saving = true;
     void saved.then(() => {
@@ -161,6 +152,7 @@ export function createOutbox(settings: OutboxSettings, events: OutboxEvents): Ou
 
   function retryLater(item: Item, { reason, retry_after_ms }: Reject): void {
     item.sentAt = Infinity;
+    item.asked = 0;
     for (const older of item.lane.items) {
       // An earlier one is missing there: go again from the oldest without an answer.
       if (reason !== "ORDER" || older === item) break;
@@ -171,18 +163,12 @@ export function createOutbox(settings: OutboxSettings, events: OutboxEvents): Ou
 
   function withdraw(item: Item, cause: unknown): void {
     // The server may have it: it is followed up, for the sake of the numbers after it; nobody waits for it.
-    if (item.n !== null || ask("exposed", item.id)) {
+    if (item.n !== null || keeper?.exposed(item.id)) {
       return item.reject(new OutcomeUnknown("aborted after it was sent", { cause }));
     }
     queue.remove(item);
     item.reject(cause);
     changed();
-  }
-
-  /** Looks for messages of pages that are gone, now and as long as the connection lives. */
-  function keepAdopting(signal: AbortSignal): void {
-    adopt();
-    if (settings.store?.adopt) after(clock, ADOPT_EVERY_MS, signal, () => keepAdopting(signal));
   }
 
   function changed(): void {
@@ -194,10 +180,13 @@ export function createOutbox(settings: OutboxSettings, events: OutboxEvents): Ou
     link?.abort();
     link = null;
     timerAt = Infinity;
-    for (const item of items.values()) item.sentAt = Infinity;
+    for (const item of items.values()) {
+      item.sentAt = Infinity;
+      item.asked = 0;
+    }
   }
 
-  adopt();
+  adopt?.();
 
   return {
     get waiting() {
@@ -215,8 +204,6 @@ export function createOutbox(settings: OutboxSettings, events: OutboxEvents): Ou
     drained: queue.drained,
     down,
     pump,
-    adopt,
-    wipe: async () => ask("wipe"),
 
     send(stream, payload, signal, refusal) {
       const id = uuid4();
@@ -231,7 +218,7 @@ export function createOutbox(settings: OutboxSettings, events: OutboxEvents): Ou
         const item: Item = { ...place, ...encoded, createdAt: clock.wall(), resolve, reject, ...fresh };
         const tell = queue.add(item);
         item.detach = onAbort(signal, () => withdraw(item, signal?.reason));
-        void ask("save", stored(item));
+        void keeper?.save(item);
         tell();
         changed();
       } catch (error) {
@@ -249,7 +236,7 @@ export function createOutbox(settings: OutboxSettings, events: OutboxEvents): Ou
       attempted += items.size;
       recorder.count("reconnect_flush_attempted_total", items.size);
       pump();
-      keepAdopting(link.signal);
+      adopt?.(link.signal);
     },
 
     abandon(reason, final = false) {
@@ -259,15 +246,15 @@ export function createOutbox(settings: OutboxSettings, events: OutboxEvents): Ou
       let kept = false;
       for (const item of [...items.values()]) {
         const { n, restored } = item;
-        const retained = (!final || restored || n !== null) && ask("holds", item.id) === true;
+        const retained = (!final || restored || n !== null) && keeper?.holds(item.id) === true;
         queue.remove(item, retained);
         kept ||= retained;
         if (!restored) item.reject(Object.assign(n === null ? new ClosedError(reason) : new OutcomeUnknown(reason), { retained }));
       }
       if (final) {
-        ask("close");
+        keeper?.close();
       } else if (kept) {
-        ask("release");
+        keeper?.release();
         // Another outbox goes on with these numbers.
         queue.clear();
         producer = uuid4();

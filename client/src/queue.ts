@@ -2,13 +2,12 @@ import { deferred, type Deferred } from "./deferred.ts";
 import { ClosedError, QueueOverflowError } from "./errors.ts";
 import type { QueueEntry } from "./item.ts";
 import { Lane, view, type Item } from "./lane.ts";
-import type { AskStore } from "./safe-store.ts";
 import type { Settings } from "./settings.ts";
 
 /** Of the messages that it holds at most: where `highWater` is told. */
 const HIGH_WATER = 0.8;
 
-export type QueueSettings = Pick<Settings, "maxQueue" | "maxQueueBytes" | "recorder" | "emit" | "changed">;
+export type QueueSettings = Pick<Settings, "maxQueue" | "maxQueueBytes" | "keeper" | "recorder" | "emit" | "changed">;
 
 /**
  * Messages without an answer, bounded by number and bytes (design 11.5). Restored ones stand outside of the bounds: the
@@ -44,8 +43,8 @@ export interface Queue {
   dropped(reason: string): void;
 }
 
-export function createQueue(settings: QueueSettings, ask: AskStore): Queue {
-  const { maxQueue, maxQueueBytes, recorder, emit } = settings;
+export function createQueue(settings: QueueSettings): Queue {
+  const { maxQueue, maxQueueBytes, keeper, recorder, emit } = settings;
   const items = new Map<string, Item>();
   const lanes = new Map<string, Lane>();
   let entries: readonly QueueEntry[] | null = null;
@@ -58,7 +57,7 @@ export function createQueue(settings: QueueSettings, ask: AskStore): Queue {
     items.delete(item.id);
     item.lane.items.delete(item);
     if (item.restored) restored--;
-    if (!kept) ask("remove", item.id);
+    if (!kept) keeper?.remove(item.id);
   }
 
   function insert(item: Item): void {
@@ -90,7 +89,7 @@ export function createQueue(settings: QueueSettings, ask: AskStore): Queue {
       const evicted: { readonly old: Item; readonly reason: string }[] = [];
       for (const old of own) {
         if (count <= 0 && bytes <= 0) break;
-        if (old.n !== null || ask("exposed", old.id)) continue; // it may have been applied
+        if (old.n !== null || keeper?.exposed(old.id)) continue; // it may have been applied
         evicted.push({ old, reason: count > 0 ? "count" : "bytes" });
         count--;
         bytes -= old.bytes;

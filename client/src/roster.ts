@@ -4,6 +4,7 @@ import { checkStream, isStream } from "./payload.ts";
 import { fromWire, type WirePosition } from "./position.ts";
 import type { Settings } from "./settings.ts";
 import { Stream, type SubscribeOptions, type Subscriber } from "./stream.ts";
+import { onceATurn } from "./turn.ts";
 
 /** A message waits for the sync of its stream, but not longer (protocol 6.2). */
 const SYNC_WAIT_MS = 10_000;
@@ -18,7 +19,7 @@ export interface Roster {
   add(name: string, options: SubscribeOptions): { readonly stream: Stream; readonly subscriber: Subscriber };
   remove(stream: Stream, subscriber: Subscriber): void;
   /** Follows a stream from that position. @returns nothing where there is no room */
-  join(name: string, position: WirePosition | null | undefined): Stream | undefined;
+  enter(name: string, position: WirePosition | null | undefined): Stream | undefined;
   /** Leaves a stream, unless somebody needs it. */
   unused(stream: Stream): void;
   /** The server serves it no more. */
@@ -52,7 +53,7 @@ export function createRoster({ clock, changed }: Settings, transmit: (frame: Cli
   let link: AbortController | null = null;
   let limits = limitsOf();
   let ref = 0;
-  let scheduled = false;
+  const flushSoon = onceATurn(flush);
 
   function track(name: string): Stream {
     const stream = new Stream(name, clock.now(), clock.wall());
@@ -76,12 +77,7 @@ export function createRoster({ clock, changed }: Settings, transmit: (frame: Cli
   function want(stream: Stream): void {
     stream.dropRetry();
     stream.dirty = true;
-    if (scheduled) return;
-    scheduled = true;
-    queueMicrotask(() => {
-      scheduled = false;
-      flush();
-    });
+    flushSoon();
   }
 
   /** Names now what is wanted. Without a link HELLO does. */
@@ -100,7 +96,7 @@ export function createRoster({ clock, changed }: Settings, transmit: (frame: Cli
     changed();
   }
 
-  function join(name: string, position: WirePosition | null | undefined): Stream | undefined {
+  function enter(name: string, position: WirePosition | null | undefined): Stream | undefined {
     if (streams.size >= limits.streams) return;
     const stream = track(name);
     stream.cursor.position = fromWire(position);
@@ -129,7 +125,7 @@ export function createRoster({ clock, changed }: Settings, transmit: (frame: Cli
     },
     drop,
     want,
-    join,
+    enter,
     unused,
     send,
     silent,
@@ -139,7 +135,7 @@ export function createRoster({ clock, changed }: Settings, transmit: (frame: Cli
       checkStream(name);
       let stream = streams.get(name);
       if (!stream) {
-        stream = join(name, options.position);
+        stream = enter(name, options.position);
         if (!stream) throw new PayloadError(`at most ${limits.streams} streams a socket`);
       } else if (stream.cursor.position || stream.joined) {
         // It has a position and no state of its own: everybody gets a snapshot (protocol 5.7).

@@ -1,5 +1,5 @@
 import type { Clock } from "./clock.ts";
-import type { OutboxStore } from "./item.ts";
+import type { Keeper } from "./keeper.ts";
 import type { LamportClock } from "./lamport.ts";
 import type { Random } from "./random.ts";
 import type { ClientEvents } from "./public.ts";
@@ -15,7 +15,7 @@ export interface Settings {
   readonly maxAttempts: number;
   readonly maxQueue: number;
   readonly maxQueueBytes: number;
-  readonly store: OutboxStore | undefined;
+  readonly keeper: Keeper | undefined;
   readonly clock: Clock;
   readonly random: Random;
   readonly recorder: Recorder;

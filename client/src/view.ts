@@ -6,11 +6,12 @@ import type { Settings } from "./settings.ts";
 import type { TabsLink } from "./sharing.ts";
 import type { Stream } from "./stream.ts";
 import { worst, type SyncState } from "./sync.ts";
+import { onceATurn } from "./turn.ts";
 
 /** What people see of a client: computed when asked for, told once a turn of the event loop, never mutated. */
 export interface View {
-  readonly sync: SyncState;
-  readonly snapshot: Snapshot;
+  sync(): SyncState;
+  snapshot(): Snapshot;
   syncOf(stream: Stream): SyncState;
   /** Something may have changed: told when this turn of the event loop is done. */
   touch(): void;
@@ -31,7 +32,7 @@ export function createView(
   let snapshot: Snapshot | null = null;
   let toldSnapshot: Snapshot | null = null;
   let dirty = true;
-  let scheduled = false;
+  const refreshSoon = onceATurn(refresh);
 
   const heard = () => roster.link !== null && !connection.overdue;
 
@@ -84,22 +85,13 @@ export function createView(
   }
 
   return {
-    get sync() {
-      return currentSync();
-    },
-    get snapshot() {
-      return currentSnapshot();
-    },
+    sync: currentSync,
+    snapshot: currentSnapshot,
     syncOf,
     refresh,
     touch() {
       dirty = true;
-      if (scheduled) return;
-      scheduled = true;
-      queueMicrotask(() => {
-        scheduled = false;
-        refresh();
-      });
+      refreshSoon();
     },
   };
 }

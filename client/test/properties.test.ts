@@ -126,7 +126,7 @@ describe("with fake time", () => {
             lamport: new LamportClock(),
             maxQueue: CAP,
             maxQueueBytes: 1e6,
-            store: undefined,
+            keeper: undefined,
             emit(event, value) {
               if (event === "evict") evicted.push((value as { entry: { id: string } }).entry.id);
               if (event === "queueChange") expect((value as { waiting: number }).waiting).toBeLessThanOrEqual(CAP);
