@@ -72,6 +72,26 @@ describe("sending", () => {
     expect(server.sockets).toHaveLength(1);
   });
 
+  test("refusals and new connections don't make it patient: the next lost ack is asked for after 10 s, too", async () => {
+    const { client, server } = await connected();
+    let frames = 0;
+    server.intercept = (socket, frame) => {
+      if (frame["type"] !== "MESSAGE") return false;
+      frames++;
+      const refusal = { code: 503, reason: "UNAVAILABLE", detail: null, retry: true, retry_after_ms: 10 };
+      if (frames <= 8) socket.deliver({ type: "REJECT", id: frame["id"], ...refusal });
+      return frames < 11;
+    };
+    const promise = client.send("s", 1);
+    await vi.waitFor(() => expect(frames).toBe(9), { timeout: 20_000 });
+    server.drop();
+    await settle(5_000);
+    expect(frames).toBe(10);
+    await settle(6_000);
+    expect(frames).toBe(11);
+    expect(await promise).toMatchObject({ seq: 1 });
+  });
+
   test("an ack lost on the way: the same id and n again, and the first answer", async () => {
     const { client, server } = await connected();
     server.intercept = (socket, frame) => {

@@ -12,7 +12,7 @@ const step = fc.oneof(
   { weight: 5, arbitrary: fc.record({ do: fc.constantFrom("crash", "hide", "hide", "show", "fail", "retry", "abort"), page: fc.nat(3) }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant("open" as const) }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constantFrom("offline", "online", "drop") }) },
-  { weight: 4, arbitrary: fc.record({ do: fc.constantFrom("mute", "loseAnswers", "answer") }) },
+  { weight: 4, arbitrary: fc.record({ do: fc.constantFrom("mute", "loseAnswers", "refuse", "refuse", "answer") }) },
   { weight: 3, arbitrary: fc.record({ do: fc.constant("wait" as const), ms: fc.nat(5_000) }) },
   // The page goes before the database has done all that it was asked.
   { weight: 2, arbitrary: fc.record({ do: fc.constant("steps" as const), count: fc.nat(30) }) },
@@ -80,6 +80,13 @@ test("pages that come, sleep, fail and crash under a bad network: each message t
             return true;
           };
           server.intercept = lose;
+        } else if (action.do === "refuse") {
+          let count = 0;
+          server.intercept = (socket, { type, id }) => {
+            if (type !== "MESSAGE" || ++count % 3 === 0) return false;
+            socket.deliver({ type: "REJECT", id, code: 503, reason: "UNAVAILABLE", detail: null, retry: true, retry_after_ms: 500 });
+            return true;
+          };
         } else if (action.do === "answer") server.intercept = null;
         else if (action.do === "wait") await pass(action.ms);
         else if (action.do === "steps") {
@@ -140,6 +147,6 @@ test("pages that come, sleep, fail and crash under a bad network: each message t
       for (const page of alive) page.client.close();
       vi.clearAllTimers();
     }),
-    { numRuns: Number(process.env["RUNS"] ?? 60) },
+    { numRuns: Number(process.env["RUNS"] ?? 40) },
   );
 }, 120_000);

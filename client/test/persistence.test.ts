@@ -273,6 +273,8 @@ describe("several pages", () => {
     await pass(1_000);
     expect(sleeper.client.queue).toMatchObject([{ state: "sent" }, { state: "sent" }]);
     expect(await owners()).toEqual(taken);
+    // The numbers are those of the page that owns them.
+    for (const row of await browser.rows()) expect([row["n"], row["producer"] === row["origin"]]).toEqual([expect.any(Number), false]);
   });
 
   test("a page that slept stores nothing again that is done", async () => {
