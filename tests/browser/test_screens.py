@@ -15,7 +15,8 @@ SIZES = {"narrow": {"width": 390, "height": 844}, "wide": {"width": 1280, "heigh
 
 # Pairs of things that cover each other: those of which neither holds the other, both in sight.
 OVERLAPS = """() => {
-  const wanted = "h1, h2, h3, .status, .card, .card-title, button, input, textarea, a, .tour, .hint, label";
+  const wanted =
+    "h1, h2, h3, .status, .card, .card-title, button, input, select, textarea, a, .tour, .hint, .tab, label";
   const clipped = (element) => {  // what a scrolling ancestor leaves to be seen
     let { left, top, right, bottom } = element.getBoundingClientRect();
     for (let box = element.parentElement; box; box = box.parentElement) {
@@ -118,6 +119,11 @@ def test_nothing_sticks_out_or_covers_anything(
     background = tab.evaluate("() => getComputedStyle(document.body).backgroundColor")
     dark = sum(int(part) for part in background.strip("rgba()").split(",")[:3]) < 3 * 128
     assert dark == (scheme == "dark"), background
+
+    for other in ("plain", "react"):
+        tab.goto(f"{site.url}/boards/launch/{other}/")
+        expect(tab.locator("#status-text")).to_have_text("live")
+        look(other)
 
     tab.goto(site.url)
     look("list")

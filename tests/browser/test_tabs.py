@@ -1,4 +1,4 @@
-"""The tabs of one browser: they show each other, hand the connection over, and part when the account changes."""
+"""The tabs of one browser show each other, hand the connection over, and part when the account changes."""
 
 from collections.abc import Callable
 
