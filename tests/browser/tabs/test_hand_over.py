@@ -94,6 +94,8 @@ def test_another_tab_is_connected_within_a_second(
         others[-1].tab.show()
         for page in others[:frozen]:
             page.tab.freeze()
+            # A lock that is granted in the very moment of freezing stays in the frozen tab, out of its reach.
+            page.wait("client.role === 'suspended'")
         new, took = hand_over(others, leader, depart)
         times.append(took)
         for page in others[:frozen]:
