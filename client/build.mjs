@@ -27,8 +27,8 @@ const BUDGETS = {
   "react.min.js": 1_024,
   "otel.min.js": 1_024,
 };
-/** Over its budget, and known to be: printed, not failed. */
-const PATIENCE = new Set(["reconnect-channels-core.min.js"]);
+/** Over its budget, and known to be: so much is let pass, and no more. */
+const PATIENCE = { "reconnect-channels-core.min.js": 12_150 };
 
 /**
  * Properties that minified files may rename: spelled out, since a pattern would sooner or later catch one that stands on
@@ -36,13 +36,13 @@ const PATIENCE = new Set(["reconnect-channels-core.min.js"]);
  * tests run minified, too.
  */
 const INTERNAL = `
-  abandon ack acked answered attempted brokenAt catchUp caughtUp changed changedAt chunks claims collecting cursor
-  dead delay delta detach dirty down drop dropParts dropRetry dropped expectAnswer flushed forget goLive handlers
-  heals heard heardAt hello ignores items jumped keep lamport lane lanes lastN letGo link listener look mendedAt
-  names notBefore number overdue passed probe promise prove pump putOff receipts refresh refusal resumeAt retries
-  saving sentAt settle silent start stopRetry subscriber subscribers suspend syncOf tick touch transition transmit
-  unackedEntries unackedSize unansweredSince uninvited unverified verifiedAt waitFor waitingOn want wantsSnapshot
-  welcomed
+  abandon ack acked adopting answered asked attempted blocks brokenAt came catchUp caughtUp changed changedAt chunks
+  claims collecting cursor dead delay delta detach dirty down drop dropParts dropRetry dropped enter expectAnswer
+  flushed forget goLive handlers heals heard heardAt held hello ignores items jumped keep lamport lane lanes lastN
+  letGo link listener look mendedAt names notBefore number overdue overdueAt passed probe promise prove pump putOff
+  receipts refresh refusal restart restore resumeAt retries saving sentAt settle silent start stopRetry subscriber
+  subscribers suspend syncOf tick touch transition transmit unackedEntries unackedSize unansweredSince uninvited
+  unused unverified verifiedAt waitFor waitingOn want wantsSnapshot welcomed whole
 `
   .trim()
   .split(/\s+/);
@@ -148,7 +148,7 @@ async function put(folder, file, text) {
   const verdict = budget ? `${over ? "over" : "of"} ${budget}` : "";
   const sizes = `${String(Buffer.byteLength(text)).padStart(7)} B ${String(size).padStart(7)} B gzip`;
   console.log(`${file.padEnd(32)} ${sizes} ${verdict}`.trimEnd());
-  if (over && !PATIENCE.has(file)) fault(`${file}: ${size} B gzip, the budget is ${budget}`);
+  if (size > (PATIENCE[file] ?? budget)) fault(`${file}: ${size} B gzip, the budget is ${budget}`);
 }
 
 for (const entry of entries) {

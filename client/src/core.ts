@@ -4,7 +4,19 @@ import { shared } from "./shared.ts";
 
 export const ReconnectChannels: typeof api = shared(api);
 
-export const { connect } = ReconnectChannels;
+export const {
+  connect,
+  describe,
+  calculateBackoff,
+  uuid4,
+  StateTransitionError,
+  QueueOverflowError,
+  OutcomeUnknown,
+  Rejected,
+  ClosedError,
+  PayloadError,
+  FrameError,
+} = ReconnectChannels;
 export default ReconnectChannels;
 
 export type * from "./types.ts";
