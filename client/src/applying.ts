@@ -21,7 +21,8 @@ export function createApplying(settings: Settings, roster: Roster) {
 
   function delta(frame: SyncDelta, size: number): void {
     const stream = streams.get(frame.stream);
-    if (!stream || stream.ignores) return;
+    // What changes a state is nothing to whoever waits for one.
+    if (!stream || stream.ignores || stream.wantsSnapshot) return;
     const outcome = stream.cursor.delta(frame);
     if (outcome.kind === "refused") {
       recorder.count("reconnect_frames_refused_total", 1, { why: outcome.why });

@@ -20,6 +20,8 @@ export interface Browser {
   readonly lacks: { locks?: boolean; pipe?: boolean; storage?: boolean };
   /** A frozen page's lock callbacks run, as its channel handlers do. */
   frozenLocks: boolean;
+  /** Chromium fires `freeze` and `resume` at pages that go into and out of the back/forward cache; others don't. */
+  freezesCached: boolean;
   /** The documents that live. */
   readonly tabs: readonly Tab[];
   /** Hears of every message on a channel. */
@@ -56,6 +58,7 @@ export function createBrowser(
     cookie: null,
     lacks: {},
     frozenLocks: false,
+    freezesCached: true,
     get tabs() {
       return [...tabs];
     },

@@ -41,4 +41,4 @@ test("tabs that share nothing keep every promise, whatever happens to them", asy
 test(`${seeds[1]} walks of tabs that share one connection`, async () => {
   const sums = await walks(...seeds, { share: shareTabs });
   console.log(`shared: ${JSON.stringify(sums)}`);
-}, 50 * 500 + 100 * seeds[1]);
+}, 60_000 + 200 * seeds[1]);

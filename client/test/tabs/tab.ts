@@ -239,13 +239,13 @@ export function createTab(browser: Browser, id: string): Tab {
     cache() {
       fire(window, "pagehide", { persisted: true });
       setVisibility("hidden");
-      fire(document, "freeze");
+      if (browser.freezesCached) fire(document, "freeze");
       cached = true;
       for (const cable of mine()) cable.doom();
     },
     restore() {
       cached = false;
-      fire(document, "resume");
+      if (browser.freezesCached) fire(document, "resume");
       fire(window, "pageshow", { persisted: true });
       setVisibility("visible");
       for (const cable of mine()) cable.thaw();

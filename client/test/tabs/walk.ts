@@ -10,8 +10,8 @@ import type { Tab, TabsEnvironment } from "./tab.ts";
 
 const STREAMS = ["s", "t"];
 const MAX_TABS = 6;
-/** Backoff, a connect timeout, a dead connection's silence, and timers of hidden pages on top. */
-const HEAL_MS = 120_000;
+/** Everybody is up to date so soon after the last fault: backoff, connect timeout and 5 s (design P6). */
+const HEAL_MS = 33_000;
 const HEARTBEAT_MS = 15_000;
 
 /** What a run came to. */
@@ -112,6 +112,7 @@ function createWalk(loop: Loop, { trace: tracing = false, share }: WalkOptions) 
   browser.cookie = "ada";
   browser.lacks.storage = chance(0.05);
   browser.frozenLocks = chance(0.5);
+  browser.freezesCached = chance(0.7);
   // Some browsers lack something: then every tab is on its own, and all else holds.
   browser.lacks.locks = chance(0.06);
   browser.lacks.pipe = chance(0.04);

@@ -1,0 +1,66 @@
+/** What random walks have found, as short as it goes. */
+import { beforeEach, expect, test } from "vitest";
+import { connect, type Client } from "../../src/index.ts";
+import { shareTabs } from "../../src/tabs/index.ts";
+import { FakeServer } from "../../src/testing.ts";
+import { createBrowser, type Browser } from "./browser.ts";
+import { createLoop, type Loop } from "./loop.ts";
+import type { Tab } from "./tab.ts";
+
+let loop: Loop;
+let server: FakeServer;
+let browser: Browser;
+beforeEach(() => {
+  loop = createLoop(1);
+  server = new FakeServer();
+  browser = createBrowser(loop, server);
+  browser.cookie = "ada";
+  server.identify = (socket) => browser.network.origin(socket)?.cookie ?? null;
+});
+
+function open(deltaUrl?: string): { readonly tab: Tab; readonly client: Client } {
+  const tab = browser.open();
+  const { clock, random, window, document } = tab.environment;
+  const client = connect("ws://test/ws/", {
+    WebSocket: tab.WebSocket,
+    networkAware: { window, document },
+    clock,
+    random,
+    key: "ada",
+    tabs: shareTabs({ deltaUrl, environment: tab.environment }),
+  });
+  return { tab, client };
+}
+
+/** What one more subscriber of a stream is given: "snapshot 3" and "event 4". */
+function follow(client: Client, stream: string): string[] {
+  const seen: string[] = [];
+  client.subscribe(stream, {
+    onSnapshot: (_, { seq }) => seen.push(`snapshot ${seq}`),
+    onEvents: (entries) => seen.push(...entries.map(({ seq }) => `event ${seq}`)),
+  });
+  return seen;
+}
+
+test("a tab that led a stream for others, and then shows it itself, begins with its state", async () => {
+  const log = server.log("s");
+  Object.defineProperty(log, "state", { get: () => log.entries.map(({ payload }) => payload) });
+  const [first, second] = [open(), open()];
+  await loop.advance(500);
+  server.publish("s", 1);
+  follow(second.client, "s");
+  await loop.advance(500);
+  expect([first.client.role, server.served(server.socket)]).toEqual(["leader", ["s"]]);
+
+  // It knows where the stream stands, and nothing of what is in it; and there is no delta to be had over HTTP.
+  const seen = follow(first.client, "s");
+  first.tab.freeze();
+  await loop.advance(500);
+  first.tab.resume();
+  browser.posted = (_, letter) => {
+    if ((letter as { anew?: boolean }).anew) server.publish("s", 2); // while the state is asked for
+  };
+  await loop.advance(500);
+  expect(second.client.role).toBe("leader");
+  expect(seen).toEqual(["snapshot 2"]);
+});
