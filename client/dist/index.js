@@ -22,26 +22,26 @@ function calculateBackoff(attempt, baseMs, maxMs, random = secureRandom) {
 }
 
 // src/signals.ts
-function onAbort(signal, run) {
-  signal?.addEventListener("abort", run);
-  return () => signal?.removeEventListener("abort", run);
+function onAbort(signal, run2) {
+  signal?.addEventListener("abort", run2);
+  return () => signal?.removeEventListener("abort", run2);
 }
 
 // src/clock.ts
 var systemClock = {
   now: () => performance.now(),
   wall: () => Date.now(),
-  setTimeout: (run, ms) => setTimeout(run, ms),
+  setTimeout: (run2, ms) => setTimeout(run2, ms),
   clearTimeout: (handle) => clearTimeout(handle)
 };
 var MAX_DELAY_MS = 36e5;
-function after(clock, ms, signal, run) {
+function after(clock, ms, signal, run2) {
   if (signal.aborted) return () => {
   };
   const handle = clock.setTimeout(
     () => {
       detach();
-      run();
+      run2();
     },
     Math.min(Math.max(ms, 0), MAX_DELAY_MS)
   );
@@ -102,21 +102,19 @@ var FrameError = class extends Error {
 // src/position.ts
 var MODULUS = 2 ** 31 - 1;
 var FACTOR = 31;
-function advance(checksum, id) {
-  return (checksum * FACTOR + parseInt(id.slice(-8), 16) % MODULUS) % MODULUS;
+function advance(checksum, id2) {
+  return (checksum * FACTOR + parseInt(id2.slice(-8), 16) % MODULUS) % MODULUS;
 }
 function fold(checksum, ids) {
-  for (const id of ids) checksum = advance(checksum, id);
+  for (const id2 of ids) checksum = advance(checksum, id2);
   return checksum;
 }
-function toWire(position) {
-  return position && { epoch: position.epoch, last_seq_id: position.seq, checksum: position.checksum };
+function toWire(position2) {
+  return position2 && { epoch: position2.epoch, last_seq_id: position2.seq, checksum: position2.checksum };
 }
 function fromWire(raw) {
-  if (typeof raw !== "object" || raw === null) return null;
-  const { epoch, last_seq_id: seq, checksum } = raw;
-  if (typeof epoch !== "string" || !isCount(seq) || !isCount(checksum)) return null;
-  return { epoch, seq, checksum };
+  const { epoch, last_seq_id: seq, checksum } = raw ?? {};
+  return typeof epoch === "string" && isCount(seq) && isCount(checksum) ? { epoch, seq, checksum } : null;
 }
 function isCount(value) {
   return Number.isInteger(value) && value >= 0 && value <= 2 ** 53;
@@ -199,15 +197,16 @@ function createApplying(settings, roster) {
   const { streams } = roster;
   function delta(frame, size) {
     const stream = streams.get(frame.stream);
-    if (!stream || stream.ignores) return;
+    if (!stream || stream.ignores || stream.wantsSnapshot) return;
     const outcome = stream.cursor.delta(frame);
     if (outcome.kind === "refused") {
       recorder.count("reconnect_frames_refused_total", 1, { why: outcome.why });
       heal(stream);
     }
-    if (outcome.kind !== "applied") return;
-    const { entries: entries2 } = outcome;
     const { epoch, to, complete } = frame;
+    const current2 = outcome.kind === "repeat" && complete && to === stream.seq;
+    if (outcome.kind !== "applied" && !current2) return;
+    const entries2 = outcome.kind === "applied" ? outcome.entries : [];
     if (!stream.live) stream.caughtUp += entries2.length;
     if (complete) stream.goLive(clock.now());
     if (stream.live) stream.prove(clock.wall());
@@ -252,11 +251,11 @@ function createApplying(settings, roster) {
     roster.send({ type: "PONG", t, streams: positions });
     for (const stream of streams.values()) {
       if (stream.ignores) continue;
-      const { position, collecting } = stream.cursor;
+      const { position: position2, collecting } = stream.cursor;
       const head = fromWire(Object.hasOwn(heads, stream.name) ? heads[stream.name] : null);
       if (!head) stream.unverified ||= stream.live;
-      else if (head.epoch === position?.epoch && !collecting) {
-        const lost = head.seq > position.seq || head.seq === position.seq && head.checksum !== position.checksum;
+      else if (head.epoch === position2?.epoch && !collecting) {
+        const lost = head.seq > position2.seq || head.seq === position2.seq && head.checksum !== position2.checksum;
         if (lost) heal(stream);
         else if (stream.live) stream.prove(clock.wall());
       }
@@ -280,11 +279,11 @@ function createApplying(settings, roster) {
       }
     }
   }
-  function call(stream, run) {
+  function call(stream, run2) {
     let failed = false;
     for (const subscriber of [...stream.subscribers]) {
       try {
-        if (stream.subscribers.has(subscriber)) run(subscriber.handlers);
+        if (stream.subscribers.has(subscriber)) run2(subscriber.handlers);
       } catch (cause) {
         failed = true;
         settings.error(cause);
@@ -326,6 +325,24 @@ function safeRecorder(recorder) {
   };
   return { count: guard("count"), observe: guard("observe"), gauge: guard("gauge") };
 }
+function recorders(...list) {
+  const all = (run2) => {
+    for (const recorder of list) {
+      try {
+        run2(recorder);
+      } catch (error) {
+        console.error(error);
+      }
+    }
+  };
+  return {
+    count: (name, value, labels) => all((recorder) => recorder.count(name, value, labels)),
+    observe: (name, value, labels) => all((recorder) => recorder.observe(name, value, labels)),
+    gauge: (name, value, labels) => all((recorder) => recorder.gauge(name, value, labels)),
+    attach: (report) => all((recorder) => recorder.attach?.(report)),
+    follow: (client) => all((recorder) => recorder.follow?.(client))
+  };
+}
 function environment(userAgent = globalThis.navigator?.userAgent ?? "") {
   const [family] = /chrom|firefox|safari/.exec(userAgent.toLowerCase()) ?? ["other"];
   return family === "chrom" ? "chromium" : family;
@@ -350,7 +367,9 @@ function createAttempt({ clock, connectTimeoutMs, recorder, error }) {
       const end = (ending) => {
         if (!over) ended(ending);
       };
-      after(clock, connectTimeoutMs, opening.signal, () => end({ code: 1006, reason: "connect timeout" }));
+      after(clock, connectTimeoutMs, opening.signal, () => {
+        if (!transport?.patient) end({ code: 1006, reason: "connect timeout" });
+      });
       try {
         transport = open({
           opened() {
@@ -607,6 +626,7 @@ function createConnection(settings, open, events) {
     events.welcome(frame);
   }
   function ended(end) {
+    if (end.again) return restart(end.reason);
     const reason = `${end.code} ${end.reason}`.trim();
     if (is("CONNECTED")) {
       if (!stable) comeback.failures++;
@@ -651,6 +671,12 @@ function createConnection(settings, open, events) {
     const old = attempt;
     attempt = null;
     old?.letGo(code, reason);
+  }
+  function restart(reason) {
+    if (is("CONNECTED")) {
+      leave(reason);
+      reconnect(reason, tryNow);
+    } else if (is("RECONNECTING")) tryNow();
   }
   function wakeUp() {
     wokeAt = clock.now();
@@ -719,6 +745,7 @@ function createConnection(settings, open, events) {
       } else if (suspended) wake("user");
       else if (is("RECONNECTING") && !attempt) tryNow();
     },
+    restart,
     wake
   };
 }
@@ -780,7 +807,7 @@ var JUMP_MS = 2e4;
 var HIDDEN_JUMP_MS = 9e4;
 function watchNetwork(sources, clock, signal, { wake, suspend }) {
   const { window, document, connection } = sources;
-  const listen = (target, type2, run) => target?.addEventListener(type2, run, { signal });
+  const listen = (target, type2, run2) => target?.addEventListener(type2, run2, { signal });
   listen(window, "online", () => wake("online"));
   listen(window, "pageshow", () => wake("pageshow"));
   listen(window, "pagehide", () => suspend("pagehide"));
@@ -834,10 +861,23 @@ function deferred() {
 
 // src/lane.ts
 var MAX_RETRY_MS = 5e3;
-function view({ id, stream, value: payload, n, createdAt, failures }) {
-  return Object.freeze({ id, stream, payload, state: n === null ? "queued" : "sent", createdAt, failures });
+var unsent = () => ({
+  saving: false,
+  sentAt: Infinity,
+  overdueAt: 0,
+  asked: 0,
+  failures: 0,
+  flushed: false,
+  detach: () => {
+  }
+});
+function view({ id: id2, stream, value: payload, n, createdAt, failures, restored }) {
+  return Object.freeze({ id: id2, stream, payload, state: n === null ? "queued" : "sent", createdAt, failures, restored });
 }
 var Lane = class {
+  stream;
+  /** Gives new numbers. Restored messages keep those of the producer that they had. */
+  producer;
   /** The last `n` that was given. */
   lastN = 0;
   /** Items in order; the sent ones are a prefix. */
@@ -846,12 +886,22 @@ var Lane = class {
   resumeAt = 0;
   /** Retryable refusals in a row. */
   retries = 0;
-  /** A number is being persisted. */
-  saving = false;
+  constructor(stream, producer) {
+    this.stream = stream;
+    this.producer = producer;
+  }
   /** A retryable refusal: nothing is sent again before `wait` and some jitter, which grows, have passed. */
   putOff(now, wait, random) {
     const jitter = random() * Math.max(wait / 2, Math.min(50 * 2 ** Math.min(this.retries++, 10), MAX_RETRY_MS));
     this.resumeAt = Math.max(this.resumeAt, now + wait + jitter);
+  }
+  /**
+   * The server keeps order within a producer. Where a lane passes from one to the next, what the older one numbered
+   * is answered first.
+   */
+  blocks(item) {
+    const [first] = this.items;
+    return (first.producer ?? this.producer) !== (item.producer ?? this.producer);
   }
   /** The highest `n` such that every one up to it needs no answer any more. */
   get settled() {
@@ -866,7 +916,7 @@ var MAX_VALUES = 1e3;
 var MAX_INTEGER = 2 ** 53;
 var EXPONENT_FROM = 1e21;
 var STREAM_NAME = /^[A-Za-z0-9._:-]{1,100}$/;
-var BAD_TEXT = /[\0\uD800-\uDFFF]/u;
+var BAD_TEXT = /(?<!\\)(\\\\)*\\u(0000|d)/;
 var MAX_MESSAGE_BYTES = 65536;
 function checkStream(name) {
   refuse(!isStream(name), `a stream name has 1 to 100 of A-Z a-z 0-9 . _ : -`);
@@ -877,79 +927,80 @@ function isStream(name) {
 function encodePayload(payload, maxBytes = MAX_MESSAGE_BYTES) {
   let text2;
   try {
-    text2 = JSON.stringify(payload, refuseSilentLoss);
+    text2 = JSON.stringify(payload, strict());
   } catch (cause) {
     throw cause instanceof PayloadError ? cause : new PayloadError(`not JSON: ${String(cause)}`, { cause });
   }
-  refuse(text2 === void 0, `${text2} is not JSON`);
+  if (text2 === void 0) throw new PayloadError("undefined is not JSON");
+  refuse(BAD_TEXT.test(text2), "NUL or a lone surrogate");
   const bytes = new TextEncoder().encode(text2).length;
   refuse(bytes > maxBytes, `more than ${maxBytes} bytes`);
-  return { text: text2, bytes, value: decodeStrictly(text2) };
+  return { text: text2, bytes, value: JSON.parse(text2) };
 }
 function refuse(condition, reason) {
   if (condition) throw new PayloadError(reason);
 }
-function refuseSilentLoss(_key, value) {
-  const type = typeof value;
-  const lost = type === "number" ? !Number.isFinite(value) : type === "function" || type === "symbol";
-  refuse(lost, `${String(value)} is not JSON`);
-  return value;
-}
-function decodeStrictly(text2) {
+function strict() {
   let values = 0;
   const levels = /* @__PURE__ */ new Map();
-  return JSON.parse(text2, function(key, value) {
-    const inside = levels.get(value) ?? 0;
-    levels.set(this, Math.max(levels.get(this) ?? 0, inside + 1));
-    const size = typeof value === "number" ? Math.abs(value) : 0;
-    refuse(inside > MAX_DEPTH, `more than ${MAX_DEPTH} levels`);
-    refuse(++values > MAX_VALUES, `more than ${MAX_VALUES} values`);
-    refuse(key === "__proto__", "a key __proto__");
+  return function(key, value) {
+    const type = typeof value;
+    const size = type === "number" ? Math.abs(value) : 0;
+    const level = (levels.get(this) ?? -1) + 1;
+    levels.set(value, level);
+    if (value !== void 0) values++;
+    refuse(type === "function" || type === "symbol" || !(size < Infinity), `${String(value)} is not JSON`);
     refuse(size > MAX_INTEGER && size < EXPONENT_FROM, "an integer beyond 2^53");
-    refuse(BAD_TEXT.test(key) || typeof value === "string" && BAD_TEXT.test(value), "NUL or a lone surrogate");
+    refuse(level > MAX_DEPTH, `more than ${MAX_DEPTH} levels`);
+    refuse(values > MAX_VALUES, `more than ${MAX_VALUES} values`);
+    refuse(key === "__proto__", "a key __proto__");
     return value;
-  });
+  };
 }
 
 // src/queue.ts
 var HIGH_WATER = 0.8;
 function createQueue(settings) {
-  const { maxQueue, maxQueueBytes, recorder, store, emit } = settings;
+  const { maxQueue, maxQueueBytes, keeper, recorder, emit } = settings;
   const items = /* @__PURE__ */ new Map();
   const lanes = /* @__PURE__ */ new Map();
   let entries2 = null;
   let high = false;
   let waiters = [];
-  function remove(item) {
+  let restored = 0;
+  function remove(item, kept = false) {
     item.detach();
     items.delete(item.id);
     item.lane.items.delete(item);
-    try {
-      store?.remove(item.id);
-    } catch (error) {
-      settings.error(error);
-    }
+    if (item.restored) restored--;
+    if (!kept) keeper?.remove(item.id);
+  }
+  function insert(item) {
+    items.set(item.id, item);
+    item.lane.items.add(item);
   }
   return {
     items,
     lanes,
     remove,
+    clear: () => lanes.clear(),
     get entries() {
       return entries2 ??= Object.freeze(Array.from(items.values(), view));
     },
-    lane(stream) {
-      const lane = lanes.get(stream) ?? new Lane();
-      lanes.set(stream, lane);
+    lane(name, stream, producer) {
+      const lane = lanes.get(name) ?? new Lane(stream, producer);
+      lanes.set(name, lane);
       return lane;
     },
     add(item) {
-      let count = items.size + 1 - maxQueue;
+      const own = [...items.values()].filter((old) => !old.restored);
+      let count = own.length + 1 - maxQueue;
       let bytes = item.bytes - maxQueueBytes;
-      for (const old of items.values()) bytes += old.bytes;
+      for (const old of own) bytes += old.bytes;
       const evicted = [];
-      for (const old of items.values()) {
+      for (const old of own) {
         if (count <= 0 && bytes <= 0) break;
-        if (old.n !== null) continue;
+        if (old.n !== null || keeper?.exposed(old.id)) continue;
         evicted.push({ old, reason: count > 0 ? "count" : "bytes" });
         count--;
         bytes -= old.bytes;
@@ -963,14 +1014,18 @@ function createQueue(settings) {
         recorder.count("reconnect_outbox_evicted_total", 1, { reason });
         old.reject(new QueueOverflowError(`evicted (${reason})`));
       }
-      items.set(item.id, item);
-      item.lane.items.add(item);
+      insert(item);
       return () => {
         for (const { old, reason } of evicted) emit("evict", { entry: view(old), reason });
       };
     },
+    restore(item) {
+      insert(item);
+      restored++;
+    },
     number(item) {
       item.n = ++item.lane.lastN;
+      item.producer = item.lane.producer;
       entries2 = null;
     },
     changed() {
@@ -980,7 +1035,7 @@ function createQueue(settings) {
       emit("queueChange", { waiting });
       settings.changed();
       const wasHigh = high;
-      high = waiting >= maxQueue * HIGH_WATER;
+      high = waiting - restored >= maxQueue * HIGH_WATER;
       if (high && !wasHigh) emit("highWater", { waiting });
       if (!waiting) for (const { resolve } of waiters.splice(0)) resolve();
     },
@@ -1000,9 +1055,12 @@ function createQueue(settings) {
 var MAX_FAILURES = 5;
 var ANSWER_MS2 = 1e4;
 function createOutbox(settings, events) {
-  const { clock, random, recorder, lamport, store } = settings;
-  const producer = uuid4();
+  const { clock, random, recorder, lamport, keeper } = settings;
+  let producer = uuid4();
+  let order = 0;
+  let over = false;
   const queue = createQueue(settings);
+  const adopt = keeper?.adopting(queue, { over: () => over, came: changed });
   const { items } = queue;
   let link = null;
   let limits = limitsOf();
@@ -1015,6 +1073,7 @@ function createOutbox(settings, events) {
   function pump() {
     if (!link) return;
     const held = /* @__PURE__ */ new Set();
+    const unsaved = /* @__PURE__ */ new Set();
     let room = limits.in_flight;
     for (const item of items.values()) {
       const overdueIn = item.overdueAt - clock.now();
@@ -1026,37 +1085,38 @@ function createOutbox(settings, events) {
     const inTurn = [...items.values()].sort((a, b) => Number(a.n === null) - Number(b.n === null));
     for (const item of inTurn) {
       const { lane } = item;
-      if (item.sentAt < Infinity || held.has(lane)) continue;
+      if (item.sentAt < Infinity || held.has(lane) || lane.blocks(item)) continue;
       if (room <= 0) return;
-      const wait = lane.saving ? Infinity : Math.max(lane.resumeAt - clock.now(), events.waitFor(item.stream));
-      const pause = wait > 0 ? 0 : takeToken(clock.now());
-      if (wait > 0) pumpIn(wait);
-      if (pause > 0) return pumpIn(pause);
-      if (wait > 0 || item.n === null && !number(item)) held.add(lane);
-      else if (!transmit(item)) return;
-      else room--;
+      const wait = Math.max(lane.resumeAt - clock.now(), events.waitFor(item.stream));
+      if (wait > 0) {
+        pumpIn(wait);
+        held.add(lane);
+        continue;
+      }
+      if (keeper && item.n === null) number(item);
+      if (item.saving) unsaved.add(lane);
+      if (!unsaved.has(lane)) {
+        const pause = takeToken(clock.now());
+        if (pause > 0) return pumpIn(pause);
+        if (item.n === null) number(item);
+        if (!transmit(item)) return;
+      }
+      room--;
     }
   }
   function number(item) {
-    const { lane } = item;
     queue.number(item);
-    try {
-      const saved = store?.save({ ...view(item), n: lane.lastN, producer });
-      if (!saved) return true;
-      lane.saving = true;
-      saved.then(void 0, settings.error).then(() => {
-        lane.saving = false;
-        pump();
-      });
-      return false;
-    } catch (error) {
-      settings.error(error);
-      return true;
-    }
+    const saved = keeper?.save(item);
+    if (!saved) return;
+    item.saving = true;
+    void saved.then(() => {
+      item.saving = false;
+      pump();
+    });
   }
   function transmit(item) {
-    const { id, n, stream, lane, text: text2 } = item;
-    const head = { type: "MESSAGE", id, producer, n, stream, settled: lane.settled, clock: lamport.tick() };
+    const { id: id2, n, stream, lane, text: text2 } = item;
+    const head = { type: "MESSAGE", id: id2, producer: item.producer, n, stream, settled: lane.settled, clock: lamport.tick() };
     item.sentAt = clock.now();
     const patience = ANSWER_MS2 * 2 ** item.asked++;
     item.overdueAt = item.sentAt + patience;
@@ -1077,6 +1137,7 @@ function createOutbox(settings, events) {
   }
   function retryLater(item, { reason, retry_after_ms }) {
     item.sentAt = Infinity;
+    item.asked = 0;
     for (const older of item.lane.items) {
       if (reason !== "ORDER" || older === item) break;
       older.sentAt = Infinity;
@@ -1084,7 +1145,9 @@ function createOutbox(settings, events) {
     item.lane.putOff(clock.now(), positive(retry_after_ms, 0), random);
   }
   function withdraw(item, cause) {
-    if (item.n !== null) return item.reject(new OutcomeUnknown("aborted after it was sent", { cause }));
+    if (item.n !== null || keeper?.exposed(item.id)) {
+      return item.reject(new OutcomeUnknown("aborted after it was sent", { cause }));
+    }
     queue.remove(item);
     item.reject(cause);
     changed();
@@ -1097,8 +1160,12 @@ function createOutbox(settings, events) {
     link?.abort();
     link = null;
     timerAt = Infinity;
-    for (const item of items.values()) item.sentAt = Infinity;
+    for (const item of items.values()) {
+      item.sentAt = Infinity;
+      item.asked = 0;
+    }
   }
+  adopt?.();
   return {
     get waiting() {
       return items.size;
@@ -1106,31 +1173,35 @@ function createOutbox(settings, events) {
     get queue() {
       return queue.entries;
     },
-    waitingOn: (stream) => queue.lanes.get(stream)?.items.size ?? 0,
+    waitingOn(stream) {
+      let waiting = 0;
+      for (const lane of queue.lanes.values()) if (lane.stream === stream) waiting += lane.items.size;
+      return waiting;
+    },
     unansweredSince: () => Math.min(...Array.from(items.values(), ({ sentAt }) => sentAt)),
     drained: queue.drained,
     down,
     pump,
     send(stream, payload, signal, refusal) {
-      const id = uuid4();
+      const id2 = uuid4();
       const { promise, resolve, reject } = deferred();
       try {
         if (refusal) throw refusal;
         signal?.throwIfAborted();
         checkStream(stream);
         const encoded = encodePayload(payload, limits.message_bytes);
-        const lane = queue.lane(stream);
-        const fresh = { n: null, sentAt: Infinity, overdueAt: 0, asked: 0, failures: 0, flushed: false, detach: () => {
-        } };
-        const item = { id, stream, lane, ...encoded, createdAt: clock.wall(), resolve, reject, ...fresh };
+        const place = { id: id2, stream, lane: queue.lane(stream, stream, producer), origin: producer, order: ++order };
+        const fresh = { n: null, producer: null, restored: false, ...unsent() };
+        const item = { ...place, ...encoded, createdAt: clock.wall(), resolve, reject, ...fresh };
         const tell = queue.add(item);
         item.detach = onAbort(signal, () => withdraw(item, signal?.reason));
+        void keeper?.save(item);
         tell();
         changed();
       } catch (error) {
         reject(error);
       }
-      return Object.assign(promise, { id });
+      return Object.assign(promise, { id: id2 });
     },
     open(given) {
       link = new AbortController();
@@ -1141,12 +1212,27 @@ function createOutbox(settings, events) {
       attempted += items.size;
       recorder.count("reconnect_flush_attempted_total", items.size);
       pump();
+      adopt?.(link.signal);
     },
-    abandon(reason) {
+    abandon(reason, final = false) {
+      if (over) return;
+      over = final;
       down();
+      let kept = false;
       for (const item of [...items.values()]) {
-        queue.remove(item);
-        item.reject(item.n === null ? new ClosedError(reason) : new OutcomeUnknown(reason));
+        const { n, restored } = item;
+        const retained = (!final || restored || n !== null) && keeper?.holds(item.id) === true;
+        queue.remove(item, retained);
+        kept ||= retained;
+        if (!restored) item.reject(Object.assign(n === null ? new ClosedError(reason) : new OutcomeUnknown(reason), { retained }));
+      }
+      if (final) {
+        keeper?.close();
+      } else if (kept) {
+        keeper?.release();
+        queue.clear();
+        producer = uuid4();
+        order = 0;
       }
       queue.dropped(reason);
       queue.changed();
@@ -1161,8 +1247,8 @@ function createOutbox(settings, events) {
       }
       queue.remove(item);
       events.acked(item.stream, frame);
-      const { id, epoch = null, seq = null, result = null, duplicate = false } = frame;
-      item.resolve({ id, epoch, seq, result, duplicate });
+      const { id: id2, epoch = null, seq = null, result = null, duplicate = false } = frame;
+      item.resolve({ id: id2, epoch, seq, result, duplicate });
       changed();
     },
     reject(frame) {
@@ -1199,16 +1285,16 @@ var Cursor = class {
     this.#parts = null;
   }
   delta({ epoch, from, to, checksum, payload }) {
-    const { position } = this;
-    if (position?.epoch !== epoch) return { kind: "refused", why: "epoch" };
+    const { position: position2 } = this;
+    if (position2?.epoch !== epoch) return { kind: "refused", why: "epoch" };
     if (payload.length !== to - from || payload.some((entry2, index) => entry2.seq !== from + index + 1)) {
       return { kind: "refused", why: "malformed" };
     }
-    if (from > position.seq) return { kind: "refused", why: "hole" };
-    if (to < position.seq) return { kind: "repeat" };
-    const entries2 = payload.slice(position.seq - from);
+    if (from > position2.seq) return { kind: "refused", why: "hole" };
+    if (to < position2.seq) return { kind: "repeat" };
+    const entries2 = payload.slice(position2.seq - from);
     const ids = entries2.map((entry2) => entry2.id);
-    if (fold(position.checksum, ids) !== checksum) return { kind: "refused", why: "checksum" };
+    if (fold(position2.checksum, ids) !== checksum) return { kind: "refused", why: "checksum" };
     if (!entries2.length && from < to) return { kind: "repeat" };
     this.position = { epoch, seq: to, checksum };
     return { kind: "applied", entries: entries2 };
@@ -1217,13 +1303,12 @@ var Cursor = class {
     const { epoch, seq, checksum } = frame;
     let state = frame.payload;
     if (frame.part !== void 0) {
-      const collected = this.#collect(frame);
-      if (!collected) return { kind: "refused" };
-      if (collected.chunks.length < collected.parts) return { kind: "part", part: collected.chunks.length };
+      const chunks = this.#collect(frame);
+      if (chunks && chunks.length < frame.parts) return { kind: "part", part: chunks.length };
+      this.#parts = null;
       try {
-        state = JSON.parse(collected.chunks.join(""));
+        state = JSON.parse((chunks ?? []).join(""));
       } catch {
-        this.#parts = null;
         return { kind: "refused" };
       }
     }
@@ -1231,13 +1316,14 @@ var Cursor = class {
     this.position = { epoch, seq, checksum };
     return { kind: "applied", state: state ?? null };
   }
-  #collect({ epoch, seq, checksum, part, parts, chunk }) {
-    if (part === 1) this.#parts = { epoch, seq, checksum, parts: parts ?? 0, chunks: [] };
+  /** @returns the chunks so far; none for a part that doesn't continue them */
+  #collect({ epoch, seq, part, parts, chunk }) {
+    const whole = JSON.stringify([epoch, seq, parts]);
+    if (part === 1) this.#parts = { whole, chunks: [] };
     const old = this.#parts;
-    const continues = old !== null && old.epoch === epoch && old.seq === seq && old.parts === parts && old.chunks.length + 1 === part && part <= parts && typeof chunk === "string";
-    if (!continues) return this.#parts = null;
+    if (old?.whole !== whole || old.chunks.length + 1 !== part || !(part <= parts) || typeof chunk !== "string") return;
     old.chunks.push(chunk);
-    return old;
+    return old.chunks;
   }
 };
 
@@ -1246,8 +1332,8 @@ var MAX_RECEIPTS = 1e3;
 var Receipts = class {
   /** The message and the epoch that an ack named with a seq. */
   #kept = /* @__PURE__ */ new Map();
-  keep(seq, id, epoch) {
-    const kept = this.#kept.set(seq, { id, epoch });
+  keep(seq, id2, epoch) {
+    const kept = this.#kept.set(seq, { id: id2, epoch });
     if (kept.size > MAX_RECEIPTS) kept.delete(kept.keys().next().value);
   }
   /** The position moves over these entries. @returns the messages that are not among them, and should be */
@@ -1275,6 +1361,8 @@ var Stream = class {
   joined = false;
   /** Joined by the server itself: stays when the last subscriber goes. */
   uninvited = false;
+  /** Followed for other tabs: stays as long as they want it. */
+  held = false;
   /** The SUBSCRIBE whose answer is awaited: until then sync frames are those of an older subscription. */
   ref = null;
   /** To be named in the next SUBSCRIBE. */
@@ -1361,6 +1449,19 @@ var Stream = class {
   }
 };
 
+// src/turn.ts
+function onceATurn(run2) {
+  let scheduled = false;
+  return () => {
+    if (scheduled) return;
+    scheduled = true;
+    queueMicrotask(() => {
+      scheduled = false;
+      run2();
+    });
+  };
+}
+
 // src/roster.ts
 var SYNC_WAIT_MS = 1e4;
 function createRoster({ clock, changed }, transmit) {
@@ -1369,7 +1470,7 @@ function createRoster({ clock, changed }, transmit) {
   let link = null;
   let limits = limitsOf();
   let ref = 0;
-  let scheduled = false;
+  const flushSoon = onceATurn(flush);
   function track(name) {
     const stream = new Stream(name, clock.now(), clock.wall());
     streams.set(name, stream);
@@ -1388,12 +1489,7 @@ function createRoster({ clock, changed }, transmit) {
   function want(stream) {
     stream.dropRetry();
     stream.dirty = true;
-    if (scheduled) return;
-    scheduled = true;
-    queueMicrotask(() => {
-      scheduled = false;
-      flush();
-    });
+    flushSoon();
   }
   function flush() {
     const wanted = [...streams.values()].filter((stream) => stream.dirty);
@@ -1409,6 +1505,19 @@ function createRoster({ clock, changed }, transmit) {
     send({ type: "SUBSCRIBE", ref, streams: claimsOf(wanted) });
     changed();
   }
+  function enter(name, position2) {
+    if (streams.size >= limits.streams) return;
+    const stream = track(name);
+    stream.cursor.position = fromWire(position2);
+    want(stream);
+    return stream;
+  }
+  function unused(stream) {
+    if (stream.subscribers.size || stream.held || stream.uninvited || streams.get(stream.name) !== stream) return;
+    drop(stream);
+    if (stream.joined) leave([stream.name]);
+    stream.part();
+  }
   function silent(since) {
     for (const stream of streams.values()) if (stream.live && !stream.unverified) stream.prove(since);
   }
@@ -1422,6 +1531,8 @@ function createRoster({ clock, changed }, transmit) {
     },
     drop,
     want,
+    enter,
+    unused,
     send,
     silent,
     probe: () => send({ type: "SUBSCRIBE", ref: ++ref, streams: {} }),
@@ -1429,9 +1540,8 @@ function createRoster({ clock, changed }, transmit) {
       checkStream(name);
       let stream = streams.get(name);
       if (!stream) {
-        if (streams.size >= limits.streams) throw new PayloadError(`at most ${limits.streams} streams a socket`);
-        stream = track(name);
-        want(stream);
+        stream = enter(name, options.position);
+        if (!stream) throw new PayloadError(`at most ${limits.streams} streams a socket`);
       } else if (stream.cursor.position || stream.joined) {
         stream.wantsSnapshot = true;
         if (!stream.stopRetry) want(stream);
@@ -1443,10 +1553,7 @@ function createRoster({ clock, changed }, transmit) {
     },
     remove(stream, subscriber) {
       stream.subscribers.delete(subscriber);
-      if (stream.subscribers.size || stream.uninvited || streams.get(stream.name) !== stream) return;
-      drop(stream);
-      if (stream.joined) leave([stream.name]);
-      stream.part();
+      unused(stream);
     },
     answered({ ref: answer }) {
       for (const stream of streams.values()) {
@@ -1495,6 +1602,13 @@ function createRoster({ clock, changed }, transmit) {
 }
 function claimsOf(streams) {
   return Object.fromEntries(streams.map((stream) => [stream.name, stream.claim]));
+}
+
+// src/sharing.ts
+function alone({ open, clientId }) {
+  const nothing = () => {
+  };
+  return { role: "solo", term: 0, clientId, tabs: [], waiting: null, open, resign: nothing, failed: nothing, logout: nothing };
 }
 
 // src/transport.ts
@@ -1577,14 +1691,14 @@ function describe(sync) {
 }
 
 // src/view.ts
-function createView({ clientId, emit, error }, connection, roster, outbox) {
+function createView({ clientId, emit, error }, connection, link, roster, outbox) {
   const { streams } = roster;
   let sync = null;
   let toldSync = null;
   let snapshot = null;
   let toldSnapshot = null;
   let dirty = true;
-  let scheduled = false;
+  const refreshSoon = onceATurn(refresh);
   const heard = () => roster.link !== null && !connection.overdue;
   function syncOf(stream) {
     return stream.sync(heard() && streams.get(stream.name) === stream, outbox.waitingOn(stream.name));
@@ -1598,14 +1712,17 @@ function createView({ clientId, emit, error }, connection, roster, outbox) {
   function currentSnapshot() {
     if (snapshot && !dirty) return snapshot;
     dirty = false;
-    const { state, attempt, retryAt, session } = connection;
-    const rows = Array.from(streams.values(), (stream) => [
+    const { state, session } = connection;
+    const { attempt, retryAt } = state === "RECONNECTING" && link.waiting || connection;
+    const { role, tabs } = link;
+    const subscribed = Array.from(streams.values()).filter((stream) => stream.subscribers.size || !stream.held);
+    const rows2 = subscribed.map((stream) => [
       stream.name,
       Object.freeze({ seq: stream.seq, kind: syncOf(stream).kind })
     ]);
-    const shown = Object.freeze(Object.fromEntries(rows));
+    const shown = Object.freeze(Object.fromEntries(rows2));
     const both = { sync: currentSync(), waiting: outbox.waiting, streams: shown };
-    return snapshot = same(snapshot, { state, attempt, retryAt, session, clientId, ...both });
+    return snapshot = same(snapshot, { state, attempt, retryAt, session, clientId, role, tabs, ...both });
   }
   function refresh() {
     dirty = true;
@@ -1626,22 +1743,13 @@ function createView({ clientId, emit, error }, connection, roster, outbox) {
     if (now !== toldSnapshot) emit("change", toldSnapshot = now);
   }
   return {
-    get sync() {
-      return currentSync();
-    },
-    get snapshot() {
-      return currentSnapshot();
-    },
+    sync: currentSync,
+    snapshot: currentSnapshot,
     syncOf,
     refresh,
     touch() {
       dirty = true;
-      if (scheduled) return;
-      scheduled = true;
-      queueMicrotask(() => {
-        scheduled = false;
-        refresh();
-      });
+      refreshSoon();
     }
   };
 }
@@ -1662,7 +1770,7 @@ var DEFAULTS = {
   random: secureRandom,
   networkAware: true
 };
-function createClient(address, options = {}) {
+function createClient(address, options = {}, { share: share2, keep } = {}) {
   const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== void 0));
   const { networkAware, clientId = uuid4(), WebSocket = globalThis.WebSocket, ...chosen } = {
     ...DEFAULTS,
@@ -1682,8 +1790,11 @@ function createClient(address, options = {}) {
   };
   const recorder = safeRecorder(options.recorder);
   const changed = () => view2.touch();
-  const settings = { ...chosen, store: options.store, clientId, lamport, recorder, emit, error, changed };
+  const { key } = options;
+  const keeper = keep?.({ key, url, clock: chosen.clock, emit, error });
+  const settings = { ...chosen, keeper, clientId, lamport, recorder, emit, error, changed };
   const roster = createRoster(settings, (frame) => connection.send(JSON.stringify(frame)));
+  const link = share2 ? share2({ url, key, clientId, settings, signal, open, logout, roster, connection: () => connection }) : alone({ open, clientId });
   const outbox = createOutbox(settings, {
     transmit(text2) {
       const taken = connection.send(text2);
@@ -1691,9 +1802,9 @@ function createClient(address, options = {}) {
       return taken;
     },
     waitFor: roster.waitFor,
-    acked(stream, { id, epoch, seq }) {
+    acked(stream, { id: id2, epoch, seq }) {
       const tracked = roster.streams.get(stream);
-      if (tracked && seq !== null && seq > tracked.seq) tracked.receipts.keep(seq, id, epoch);
+      if (tracked && seq !== null && seq > tracked.seq) tracked.receipts.keep(seq, id2, epoch);
     }
   });
   const takers = {
@@ -1701,7 +1812,7 @@ function createClient(address, options = {}) {
     ACK: outbox.ack,
     REJECT: outbox.reject
   };
-  const connection = createConnection(settings, open, {
+  const connection = createConnection(settings, link.open, {
     hello(attempt) {
       let traceparent;
       try {
@@ -1712,9 +1823,10 @@ function createClient(address, options = {}) {
       return JSON.stringify({
         type: "HELLO",
         protocol: SUBPROTOCOL,
-        client_id: clientId,
-        term: 0,
+        client_id: link.clientId,
+        term: link.term,
         attempt,
+        key,
         clock: lamport.time,
         streams: roster.claims(),
         identity,
@@ -1745,21 +1857,27 @@ function createClient(address, options = {}) {
     },
     forget: roster.forget,
     stateChange(change) {
-      if (change.to === "FAILED") outbox.abandon(`the connection failed: ${change.reason}`);
+      const failed = change.to === "FAILED";
+      if (failed) outbox.abandon(`the connection failed: ${change.reason}`);
+      if (failed || change.from === "FAILED") link.failed(failed);
       emit("stateChange", change);
       changed();
     },
     unansweredSince: outbox.unansweredSince,
     probe: roster.probe
   });
-  const view2 = createView(settings, connection, roster, outbox);
+  const view2 = createView(settings, connection, link, roster, outbox);
   function close(code = 1e3, reason = "") {
     if (signal.aborted) return;
     life.abort();
     connection.close(code, reason);
-    outbox.abandon("the client was closed");
+    outbox.abandon("the client was closed", true);
     view2.refresh();
     clear();
+  }
+  function logout() {
+    close(1e3, "logout");
+    keeper?.wipe().catch(error);
   }
   if (networkAware) {
     watchNetwork(networkAware === true ? browserSources() : networkAware, settings.clock, signal, connection);
@@ -1767,21 +1885,29 @@ function createClient(address, options = {}) {
   options.signal?.addEventListener("abort", () => close(1e3, "aborted"), { signal });
   if (options.signal?.aborted) close(1e3, "aborted");
   else connection.start();
-  return {
+  const client = {
     clientId,
     url,
     signal,
     close,
     drained: outbox.drained,
     retry: connection.retry,
+    resign: link.resign,
+    logout() {
+      link.logout();
+      logout();
+    },
     get state() {
       return connection.state;
     },
     get sync() {
-      return view2.sync;
+      return view2.sync();
     },
     get snapshot() {
-      return view2.snapshot;
+      return view2.snapshot();
+    },
+    get role() {
+      return link.role;
     },
     get waiting() {
       return outbox.waiting;
@@ -1820,12 +1946,22 @@ function createClient(address, options = {}) {
       return outbox.send(stream, payload, until, over ? new ClosedError(over) : void 0);
     }
   };
+  try {
+    const report = (metrics) => connection.send(JSON.stringify({ type: "TELEMETRY", environment: environment(), metrics }));
+    options.recorder?.attach?.(report);
+    options.recorder?.follow?.(client);
+  } catch (cause) {
+    error(cause);
+  }
+  return client;
 }
 
 // src/api.ts
 var clients = /* @__PURE__ */ new Set();
 function connect(url, options) {
-  const client = createClient(url, options);
+  return listed(createClient(url, options));
+}
+function listed(client) {
   if (!client.signal.aborted) {
     clients.add(client);
     client.signal.addEventListener("abort", () => clients.delete(client));
@@ -1847,13 +1983,1643 @@ var api = {
   FrameError
 };
 
-// src/index.ts
+// src/host.ts
+function hostOf({ connection, roster, ...client }) {
+  const { streams } = roster;
+  return {
+    ...client,
+    restart: (reason) => connection().restart(reason),
+    retry: () => connection().retry(),
+    wake: (cause) => connection().wake(cause),
+    suspend: (cause) => connection().suspend(cause),
+    waiting() {
+      const { attempt, retryAt } = connection();
+      return { attempt, retryAt };
+    },
+    at(name) {
+      const stream = streams.get(name);
+      return stream && { position: stream.cursor.position, live: stream.live };
+    },
+    hold(name, claim, anew) {
+      let stream = streams.get(name);
+      if (!stream) {
+        stream = isStream(name) ? roster.enter(name, claim) : void 0;
+        if (!stream) return false;
+      } else if (anew) {
+        stream.wantsSnapshot = true;
+        roster.want(stream);
+      }
+      return stream.held = true;
+    },
+    release(name) {
+      const stream = streams.get(name);
+      if (!stream) return;
+      stream.held = false;
+      roster.unused(stream);
+    }
+  };
+}
+
+// src/adopting.ts
+function createAdopting(queue, ask, { emit }, { over, came }) {
+  let looking = false;
+  function restore(message2) {
+    if (queue.items.has(message2.id)) return false;
+    const lane = queue.lane(`${message2.origin} ${message2.stream}`, message2.stream, uuid4());
+    const reject = (cause) => {
+      emit("undelivered", { entry: view(item), reason: cause.message });
+    };
+    const item = {
+      ...message2,
+      lane,
+      value: JSON.parse(message2.text),
+      restored: true,
+      resolve() {
+      },
+      reject,
+      ...unsent()
+    };
+    queue.restore(item);
+    return true;
+  }
+  return async () => {
+    if (looking || over()) return;
+    looking = true;
+    const messages = await ask("adopt");
+    looking = false;
+    if (!messages || over()) return;
+    const count = messages.filter(restore).length;
+    if (!count) return;
+    emit("restored", { count });
+    came();
+  };
+}
+
+// src/safe-store.ts
+function safeStore(store, error) {
+  return (name, ...given) => {
+    try {
+      const answer = store?.[name]?.apply(store, given);
+      return answer instanceof Promise ? answer.catch(error) : answer;
+    } catch (cause) {
+      error(cause);
+      return void 0;
+    }
+  };
+}
+
+// src/keeper.ts
+var ADOPT_EVERY_MS = 3e4;
+function createKeeper(store, { clock, emit, error }) {
+  const ask = safeStore(store, error);
+  return {
+    save: (item) => ask("save", stored(item)),
+    remove: (id2) => ask("remove", id2),
+    holds: (id2) => ask("holds", id2) === true,
+    exposed: (id2) => ask("exposed", id2) === true,
+    release: () => ask("release"),
+    close: () => ask("close"),
+    wipe: async () => ask("wipe"),
+    adopting(queue, events) {
+      const adopt = createAdopting(queue, ask, { emit }, events);
+      return function look(signal) {
+        adopt();
+        if (signal && store.adopt) after(clock, ADOPT_EVERY_MS, signal, () => look(signal));
+      };
+    }
+  };
+}
+function stored({ id: id2, stream, text: text2, bytes, createdAt, origin, order, producer, n }) {
+  return { id: id2, stream, text: text2, bytes, createdAt, origin, order, producer, n };
+}
+
+// src/page.ts
+function pageSettings(page = globalThis.document) {
+  const data = page?.querySelector("script[data-reconnect-channels]")?.dataset;
+  return { key: data?.["key"] || void 0, deltaUrl: data?.["delta"] || void 0 };
+}
+function pagePositions(page = globalThis.document) {
+  const found = {};
+  for (const { textContent } of page?.querySelectorAll("script[data-reconnect-positions]") ?? []) {
+    try {
+      Object.assign(found, JSON.parse(textContent ?? ""));
+    } catch {
+    }
+  }
+  return found;
+}
+
+// src/persistence/environment.ts
+function browserEnvironment() {
+  const { window, document, navigator } = globalThis;
+  return {
+    indexedDB: () => globalThis.indexedDB,
+    locks: navigator?.locks,
+    openChannel: (name) => window && typeof BroadcastChannel === "function" ? new BroadcastChannel(name) : void 0,
+    clock: systemClock,
+    window,
+    document
+  };
+}
+
+// src/persistence/adoption.ts
+function strangers(rows2, me) {
+  return [...new Set(rows2.map(({ owner }) => owner))].filter((owner) => owner !== "" && owner !== me);
+}
+function choose(rows2, { me, dead, now }, caps) {
+  const free = ({ owner }) => owner === "" || dead.has(owner);
+  const taken = new Set(rows2.filter((row) => row.owner !== me && !free(row)).map(({ origin }) => origin));
+  const orphans = rows2.filter((row) => free(row) && !taken.has(row.origin));
+  const kept = rows2.filter(({ owner, adopted }) => owner === me && adopted);
+  const refused = [];
+  let left = orphans.filter((message2) => {
+    const old = now - message2.createdAt > caps.maxAgeMs;
+    if (old) refused.push({ message: message2, reason: "age" });
+    return !old;
+  });
+  let count = kept.length + left.length - caps.maxCount;
+  let bytes = kept.concat(left).reduce((sum, row) => sum + row.bytes, -caps.maxBytes);
+  const gone = /* @__PURE__ */ new Set();
+  for (const message2 of left.filter(({ n }) => n === null).sort((a, b) => a.createdAt - b.createdAt || a.order - b.order)) {
+    if (count <= 0 && bytes <= 0) break;
+    gone.add(message2);
+    refused.push({ message: message2, reason: count > 0 ? "count" : "bytes" });
+    count--;
+    bytes -= message2.bytes;
+  }
+  left = left.filter((row) => !gone.has(row));
+  const byPlace = (a, b) => a.origin < b.origin ? -1 : a.origin > b.origin ? 1 : a.order - b.order;
+  return { adopted: left.sort(byPlace), refused };
+}
+
+// src/persistence/beacon.ts
+var ANSWER_MS3 = 300;
+function lightBeacon(environment2, scope, putOut) {
+  const { locks, window, document } = environment2;
+  const id2 = uuid4();
+  const life = new AbortController();
+  const { signal } = life;
+  const light = locks ? byLock(locks, scope, id2) : byChannel(environment2, scope, id2);
+  let lit = light.on();
+  const out = () => {
+    light.off();
+    putOut();
+  };
+  const relight = () => {
+    light.off();
+    lit = light.on();
+  };
+  window?.addEventListener("pagehide", out, { signal });
+  window?.addEventListener("pageshow", (event) => event.persisted && relight(), { signal });
+  document?.addEventListener("freeze", out, { signal });
+  document?.addEventListener("resume", relight, { signal });
+  return {
+    id: id2,
+    lit: () => lit,
+    living: light.living,
+    stop() {
+      life.abort();
+      light.off();
+    }
+  };
+}
+function byLock(locks, scope, id2) {
+  const name = (owner) => `${scope}:outbox:${owner}`;
+  let release = () => {
+  };
+  return {
+    on: () => new Promise((lit) => {
+      const held = new Promise((resolve) => release = resolve);
+      const hold = () => {
+        lit();
+        return held;
+      };
+      locks.request(name(id2), hold).catch(() => lit());
+    }),
+    off: () => release(),
+    async living(owners) {
+      const { held = [] } = await locks.query();
+      const names = new Set(held.map((lock) => lock.name));
+      return new Set(owners.filter((owner) => names.has(name(owner))));
+    }
+  };
+}
+function byChannel({ openChannel, clock }, scope, id2) {
+  let channel;
+  let heard = null;
+  return {
+    async on() {
+      try {
+        channel = openChannel(`${scope}:outbox`);
+      } catch {
+      }
+      if (!channel) return;
+      channel.onmessage = ({ data }) => {
+        if (typeof data === "string") heard?.add(data);
+        else channel?.postMessage(id2);
+      };
+    },
+    off() {
+      channel?.close();
+      channel = void 0;
+    },
+    async living() {
+      if (!channel) return /* @__PURE__ */ new Set();
+      const answers = heard = /* @__PURE__ */ new Set();
+      channel.postMessage(null);
+      await new Promise((resolve) => clock.setTimeout(resolve, ANSWER_MS3));
+      heard = null;
+      return answers;
+    }
+  };
+}
+
+// src/persistence/database.ts
+var DATABASE = "reconnect_channels";
+var VERSION = 1;
+var STORE = "outbox";
+var SCOPE = "scope";
+var AGE = "age";
+function openDatabase(factory, lost) {
+  return new Promise((resolve, reject) => {
+    const opening = factory.open(DATABASE, VERSION);
+    opening.onupgradeneeded = () => {
+      const store = opening.result.createObjectStore(STORE, { keyPath: "id" });
+      store.createIndex(SCOPE, ["key", "url"]);
+      store.createIndex(AGE, "createdAt");
+    };
+    opening.onerror = () => reject(opening.error);
+    opening.onsuccess = () => {
+      const db = opening.result;
+      db.onversionchange = ({ newVersion }) => {
+        db.close();
+        lost(newVersion !== null);
+      };
+      db.onclose = () => lost(false);
+      resolve({ run: (mode, work) => run(db, mode, work), close: () => db.close() });
+    };
+  });
+}
+function run(db, mode, work) {
+  return new Promise((resolve, reject) => {
+    const transaction = db.transaction(STORE, mode, { durability: "relaxed" });
+    let value;
+    transaction.oncomplete = () => resolve(value);
+    transaction.onabort = () => reject(transaction.error ?? new DOMException("aborted", "AbortError"));
+    work(rows(transaction.objectStore(STORE)), (given) => value = given);
+  });
+}
+function rows(store) {
+  const each = (request, visit) => {
+    request.onsuccess = () => {
+      const cursor = request.result;
+      if (!cursor) return;
+      visit(cursor);
+      cursor.continue();
+    };
+  };
+  return {
+    put: (row) => void store.put(row),
+    update(id2, change) {
+      const request = store.get(id2);
+      request.onsuccess = () => {
+        const row = request.result && change(request.result);
+        if (row) store.put(row);
+      };
+    },
+    delete: (id2) => void store.delete(id2),
+    commit: () => store.transaction.commit?.(),
+    all(key, url, then) {
+      const request = store.index(SCOPE).getAll([key, url]);
+      request.onsuccess = () => then(request.result);
+    },
+    // An array is above every string.
+    wipe: (key) => each(store.index(SCOPE).openCursor(IDBKeyRange.bound([key], [key, []])), (cursor) => cursor.delete()),
+    purge: (before, key, url) => each(store.index(AGE).openCursor(IDBKeyRange.upperBound(before)), (cursor) => {
+      const row = cursor.value;
+      if (row.key !== key || row.url !== url) cursor.delete();
+    })
+  };
+}
+
+// src/persistence/deadline.ts
+var TimeoutError = class extends Error {
+  name = "TimeoutError";
+};
+var STEPS = 4;
+function deadline(clock, ms, asked) {
+  return new Promise((resolve, reject) => {
+    let timer;
+    const wait = (steps) => {
+      if (!steps) return reject(new TimeoutError(`no answer in ${ms} ms`));
+      timer = clock.setTimeout(() => wait(steps - 1), ms / STEPS);
+    };
+    wait(STEPS);
+    asked.then(resolve, reject).finally(() => clock.clearTimeout(timer));
+  });
+}
+
+// src/persistence/row.ts
+function isRow(row) {
+  const { id: id2, stream, text: text2, bytes, createdAt, origin, order, producer, n, owner } = row;
+  const numbered = producer === null ? n === null : isText(producer) && isCount2(n);
+  const placed = isText(origin) && isCount2(order) && typeof owner === "string";
+  return isText(id2) && isStream(stream) && isJson(text2) && isCount2(bytes) && Number.isFinite(createdAt) && placed && numbered;
+}
+var isText = (value) => typeof value === "string" && value !== "";
+var isCount2 = (value) => Number.isSafeInteger(value) && value > 0;
+function isJson(text2) {
+  try {
+    JSON.parse(text2);
+    return typeof text2 === "string";
+  } catch {
+    return false;
+  }
+}
+
+// src/persistence/store.ts
+var PATIENCE_MS = 2e3;
+function createStore(environment2, client, key, caps) {
+  const { clock } = environment2;
+  const url = client.url;
+  const known = /* @__PURE__ */ new Map();
+  const shared2 = /* @__PURE__ */ new Set();
+  const beacon = lightBeacon(environment2, `rc:v1:${key}:${url}`, () => {
+    for (const id2 of [...known.keys(), ...changes.keys()]) shared2.add(id2);
+  });
+  const me = beacon.id;
+  let changes = /* @__PURE__ */ new Map();
+  let writing = null;
+  let opening = null;
+  let ready = false;
+  let available = true;
+  let off = false;
+  let closing = false;
+  let last = Promise.resolve();
+  let finished = null;
+  async function open() {
+    const factory = environment2.indexedDB();
+    if (!factory) throw new DOMException("no IndexedDB here", "NotSupportedError");
+    const asked = openDatabase(factory, (newer) => {
+      opening = null;
+      known.clear();
+      if (newer) giveUp("a newer version of this site uses the storage");
+    });
+    try {
+      const [database] = await deadline(clock, PATIENCE_MS, Promise.all([asked, beacon.lit()]));
+      database.run("readwrite", (rows2) => rows2.purge(clock.wall() - caps.maxAgeMs, key, url)).catch(() => {
+      });
+      ready = true;
+      return database;
+    } catch (error) {
+      asked.then((late) => late.close()).catch(() => {
+      });
+      throw error;
+    }
+  }
+  async function run2(mode, work) {
+    for (let again = 0; ; again++) {
+      let database;
+      try {
+        database = await (opening ??= open());
+      } catch (error) {
+        giveUp(reasonOf(error));
+        throw error;
+      }
+      try {
+        return await deadline(clock, PATIENCE_MS, database.run(mode, work));
+      } catch (error) {
+        const { name } = error ?? {};
+        if (name === "InvalidStateError" && !again && !off) opening = null;
+        else {
+          if (name === "TimeoutError") giveUp(reasonOf(error));
+          else tell(false, reasonOf(error));
+          throw error;
+        }
+      }
+    }
+  }
+  function giveUp(reason) {
+    off = true;
+    ready = false;
+    known.clear();
+    changes.clear();
+    opening?.then((database) => database.close()).catch(() => {
+    });
+    tell(false, reason);
+  }
+  function tell(now, reason) {
+    if (now === available || closing) return;
+    available = now;
+    client.emit("persistence", { available, reason });
+  }
+  function change(id2, message2) {
+    changes.set(id2, message2);
+    return writing ??= Promise.resolve().then(write);
+  }
+  async function write() {
+    try {
+      await (opening ??= open());
+    } catch {
+    }
+    const batch = changes;
+    changes = /* @__PURE__ */ new Map();
+    writing = null;
+    if (off || !batch.size) return;
+    const fresh = /* @__PURE__ */ new Set();
+    for (const [id2, message2] of batch) {
+      if (!message2) known.delete(id2);
+      else if (!known.has(id2)) {
+        fresh.add(id2);
+        known.set(id2, "issued");
+      }
+    }
+    const written = run2("readwrite", (rows2) => {
+      let reads = false;
+      for (const [id2, message2] of batch) {
+        if (!message2) rows2.delete(id2);
+        else if (fresh.has(id2)) rows2.put({ ...message2, key, url, owner: me, adopted: false });
+        else {
+          reads = true;
+          rows2.update(id2, (row) => row.owner === me ? { ...row, ...message2 } : void 0);
+        }
+      }
+      if (!reads) rows2.commit();
+    }).then(
+      () => {
+        if (fresh.size) tell(true, "");
+        for (const id2 of fresh) if (known.has(id2)) known.set(id2, "committed");
+      },
+      () => {
+        for (const id2 of fresh) known.delete(id2);
+        const over = [...batch].filter(([id2, message2]) => !message2 && !changes.has(id2));
+        for (const [id2] of over) changes.set(id2, null);
+        if (over.length && over.length < batch.size) writing ??= Promise.resolve().then(write);
+      }
+    );
+    last = written;
+    return written;
+  }
+  async function adopt() {
+    const found = await run2("readonly", (rows2, give) => rows2.all(key, url, give));
+    const owners = strangers(found.filter(isRow), me);
+    const living = owners.length ? await beacon.living(owners) : /* @__PURE__ */ new Set();
+    const finder = { me, dead: new Set(owners.filter((owner) => !living.has(owner))), now: clock.wall() };
+    const { adopted, refused } = choose(found.filter(isRow), finder, caps);
+    if (closing || off || !(adopted.length + refused.length || found.some((row) => !isRow(row)))) return [];
+    let messages = [];
+    let gone = [];
+    const removed = finished = /* @__PURE__ */ new Set();
+    const taking = run2(
+      "readwrite",
+      (rows2) => rows2.all(key, url, (now) => {
+        for (const row of now) if (!isRow(row)) rows2.delete(row.id);
+        const choice = choose(now.filter(isRow), finder, caps);
+        for (const row of choice.adopted) rows2.put({ ...row, owner: me, adopted: true });
+        for (const { message: message2 } of choice.refused) rows2.delete(message2.id);
+        messages = choice.adopted.map(plain);
+        gone = choice.refused;
+      })
+    );
+    await taking.finally(() => finished = null);
+    messages = messages.filter(({ id: id2 }) => !removed.has(id2));
+    for (const { id: id2 } of messages) known.set(id2, "committed");
+    for (const { message: message2, reason } of gone) client.emit("undelivered", { entry: entryOf(message2), reason });
+    return messages;
+  }
+  function release() {
+    const ids = [...known.keys(), ...changes.keys()];
+    if (off || !ids.length) return Promise.resolve();
+    known.clear();
+    shared2.clear();
+    return Promise.resolve(writing).then(
+      () => run2("readwrite", (rows2) => {
+        for (const id2 of ids) rows2.update(id2, (row) => row.owner === me ? { ...row, owner: "" } : void 0);
+      })
+    ).catch(() => {
+    });
+  }
+  return {
+    save(message2) {
+      return off || closing ? void 0 : change(message2.id, message2);
+    },
+    remove(id2) {
+      shared2.delete(id2);
+      finished?.add(id2);
+      if (off || closing) return;
+      if (changes.get(id2) && !known.has(id2)) changes.delete(id2);
+      else void change(id2, null);
+    },
+    adopt: () => off || closing ? Promise.resolve([]) : adopt().catch(() => []),
+    holds: (id2) => known.has(id2) || ready && available && !!changes.get(id2),
+    exposed: (id2) => shared2.has(id2),
+    release: () => void release(),
+    close() {
+      if (closing) return;
+      closing = true;
+      void release().then(() => last).then(() => {
+        beacon.stop();
+        return opening?.then((database) => database.close());
+      }).catch(() => {
+      });
+    },
+    async wipe() {
+      off = true;
+      changes.clear();
+      known.clear();
+      beacon.stop();
+      await wipe(environment2, key).finally(() => opening?.then((database) => database.close()).catch(() => {
+      }));
+    }
+  };
+}
+async function wipe({ indexedDB, clock }, key) {
+  const factory = indexedDB();
+  if (!factory) return;
+  const database = await deadline(clock, PATIENCE_MS, openDatabase(factory, () => {
+  }));
+  try {
+    await deadline(clock, PATIENCE_MS, database.run("readwrite", (rows2) => rows2.wipe(key)));
+  } finally {
+    database.close();
+  }
+}
+function plain({ id: id2, stream, text: text2, bytes, createdAt, origin, order, producer, n }) {
+  return { id: id2, stream, text: text2, bytes, createdAt, origin, order, producer, n };
+}
+function entryOf({ id: id2, stream, text: text2, createdAt, n }) {
+  const state = n === null ? "queued" : "sent";
+  return Object.freeze({ id: id2, stream, payload: JSON.parse(text2), state, createdAt, failures: 0, restored: true });
+}
+var reasonOf = (error) => error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+
+// src/persistence/index.ts
+var CAPS = { maxAgeMs: 23 * 36e5, maxCount: 1e3, maxBytes: 8 * 2 ** 20 };
+function persistOutbox({ environment: environment2 = browserEnvironment(), ...options } = {}) {
+  const given = Object.entries(options).filter(([, value]) => value !== void 0);
+  for (const [name, value] of given) if (!(value > 0)) throw new RangeError(`${name} must be positive`);
+  const caps = { ...CAPS, ...Object.fromEntries(given) };
+  return (client) => {
+    if (client.key) return createStore(environment2, client, client.key, caps);
+    queueMicrotask(() => client.emit("persistence", { available: false, reason: "no identity key" }));
+    return NOWHERE;
+  };
+}
+var NOWHERE = { save() {
+}, remove() {
+} };
+function wipeOutbox(key, environment2 = browserEnvironment()) {
+  return wipe(environment2, key);
+}
+
+// src/tabs/election.ts
+var LEAP = 2 ** 20;
+var STEALS = 3;
+var STEAL_EVERY_MS = 6e4;
+function createElection(key, environment2, events) {
+  const { clock, storage } = environment2;
+  const locks = environment2.locks;
+  let current2 = null;
+  let term2 = 0;
+  let steals = 0;
+  let stoleAt = -Infinity;
+  const leading = () => !!current2?.release;
+  function apply(options = {}) {
+    const mine = current2 = { queue: new AbortController(), release: null };
+    const how = options.steal ? options : { ...options, signal: mine.queue.signal };
+    const hold = () => {
+      if (current2 !== mine) return void 0;
+      return new Promise((release) => {
+        mine.release = release;
+        term2 = Math.max(term2, stored2()) + 1;
+        store();
+        events.lead();
+      });
+    };
+    new Promise((settled) => settled(locks.request(`${key}:leader`, how, hold))).catch(() => {
+      if (current2 !== mine) return;
+      current2 = null;
+      if (!mine.release) return events.unavailable();
+      steals = STEALS;
+      apply();
+      events.follow();
+    });
+  }
+  function withdraw() {
+    const old = current2;
+    current2 = null;
+    old?.queue.abort();
+    old?.release?.();
+  }
+  function resign() {
+    withdraw();
+    apply();
+    events.follow();
+  }
+  function stored2() {
+    try {
+      const value = Number(storage?.getItem(`${key}:term`));
+      return Number.isSafeInteger(value) && value < 2 ** 52 ? value : 0;
+    } catch {
+      return 0;
+    }
+  }
+  const plausible = (seen) => seen <= Math.max(term2, stored2()) + LEAP;
+  function store() {
+    try {
+      storage?.setItem(`${key}:term`, String(term2));
+    } catch {
+    }
+  }
+  return {
+    get leading() {
+      return leading();
+    },
+    get term() {
+      return term2;
+    },
+    withdraw,
+    resign,
+    plausible,
+    apply: () => void (current2 ?? apply()),
+    requeue() {
+      if (!current2 || leading()) return;
+      withdraw();
+      apply();
+    },
+    observe(seen) {
+      if (seen <= term2 || !plausible(seen)) return;
+      term2 = seen;
+      store();
+      if (leading()) resign();
+    },
+    steal() {
+      const now = clock.now();
+      if (leading() || steals >= STEALS || now - stoleAt < STEAL_EVERY_MS) return false;
+      steals++;
+      stoleAt = now;
+      withdraw();
+      apply({ steal: true });
+      return true;
+    }
+  };
+}
+
+// src/tabs/pipe.ts
+function openPipe(name, received, storage) {
+  if (typeof BroadcastChannel === "function") {
+    try {
+      const channel = new BroadcastChannel(name);
+      channel.onmessage = ({ data }) => received(data);
+      return {
+        post: (data) => channel.postMessage(data),
+        close() {
+          channel.onmessage = null;
+          channel.close();
+        }
+      };
+    } catch {
+    }
+  }
+  return storage && storagePipe(`${name}:pipe`, received, storage);
+}
+function storagePipe(key, received, storage) {
+  const listen = (event) => {
+    if (event.key !== key || !event.newValue) return;
+    try {
+      received(JSON.parse(event.newValue).data);
+    } catch {
+    }
+  };
+  addEventListener("storage", listen);
+  let count = 0;
+  return {
+    post(data) {
+      storage.setItem(key, JSON.stringify({ data, count: ++count, at: performance.now() }));
+      storage.removeItem(key);
+    },
+    close: () => removeEventListener("storage", listen)
+  };
+}
+
+// src/tabs/environment.ts
+function browserEnvironment2() {
+  const { window, document, navigator } = globalThis;
+  let storage;
+  try {
+    storage = globalThis.localStorage;
+  } catch {
+  }
+  return {
+    locks: navigator?.locks,
+    openPipe: (name, received) => openPipe(name, received, storage),
+    storage,
+    clock: systemClock,
+    random: secureRandom,
+    window,
+    document,
+    fetch: (url, init) => fetch(url, { credentials: "same-origin", headers: { accept: "application/json" }, ...init })
+  };
+}
+
+// src/tabs/http.ts
+var ATTEMPTS = 5;
+var PAGES = 1e3;
+var BASE_MS = 300;
+var MAX_MS = 5e3;
+function createHttp({ clock, random, fetch: fetch2 }, deltaUrl) {
+  async function page(stream, claim, signal) {
+    const query = claim ? `?${new URLSearchParams(Object.entries(claim).map(([key, value]) => [key, String(value)]))}` : "";
+    for (let attempt = 0; attempt < ATTEMPTS && !signal.aborted; attempt++) {
+      if (attempt) {
+        await new Promise((run2) => after(clock, calculateBackoff(attempt, BASE_MS, MAX_MS, random), signal, run2));
+      }
+      try {
+        const response = await fetch2(deltaUrl.replace("STREAM", encodeURIComponent(stream)) + query, { signal });
+        if (response.ok) {
+          const frame = readFrame(JSON.stringify(await response.json()));
+          return isKnown(frame) && (frame.type === "SYNC_DELTA" || frame.type === "SYNC_SNAPSHOT") ? frame : null;
+        }
+        if (response.status < 500 && response.status !== 429) return null;
+      } catch {
+      }
+    }
+    return null;
+  }
+  return async (stream, claim, signal, events) => {
+    if (!deltaUrl) return events.failed();
+    for (let pages = 0; pages < PAGES; pages++) {
+      const frame = await page(stream, claim, signal);
+      if (signal.aborted) return;
+      if (!frame || frame.stream !== stream) return events.failed();
+      events.frame(frame);
+      if (signal.aborted) return;
+      if (frame.type === "SYNC_DELTA") {
+        if (frame.complete) return events.done();
+        claim = { epoch: frame.epoch, last_seq_id: frame.to, checksum: frame.checksum };
+      } else claim = { epoch: frame.epoch, last_seq_id: frame.seq, checksum: frame.checksum };
+    }
+    events.failed();
+  };
+}
+
+// src/tabs/letters.ts
+var string = (value) => typeof value === "string";
+var id = (value) => typeof value === "string" && value.length > 0 && value.length <= 200;
+var flag2 = (value) => typeof value === "boolean";
+var object2 = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
+var term = (value) => isCount(value) && value < 2 ** 52;
+var optional = (check) => (value) => value === null || check(value);
+var every = (check) => (value) => Array.isArray(value) && value.every(check);
+var record = (check) => (value) => object2(value) && Object.entries(value).every(([name, held]) => isStream(name) && check(held));
+var shape = (fields) => (value) => object2(value) && Object.entries(fields).every(([name, check]) => check(value[name]));
+var position = optional(shape({ epoch: string, last_seq_id: isCount, checksum: isCount }));
+var message = (value) => typeof value === "string" && value.length <= MAX_FRAME && value.startsWith('{"type":"MESSAGE"');
+var SHAPES2 = {
+  lead: shape({
+    term,
+    tab: id,
+    client: id,
+    welcome: optional(
+      shape({ session: string, node: string, clock: isCount, heartbeat_ms: isCount, streams: every(isStream), limits: object2 })
+    ),
+    attempt: isCount,
+    retryAt: optional((value) => typeof value === "number"),
+    age: (value) => typeof value === "number",
+    tabs: every(shape({ id, visible: flag2 })),
+    failed: optional(shape({ code: isCount, reason: string }))
+  }),
+  gone: shape({ term }),
+  frame: shape({ term, text: string }),
+  answer: shape({ term, to: id, text: string }),
+  joined: shape({ term, to: id, ref: isCount, streams: record(optional(shape({ position, live: flag2 }))) }),
+  lost: shape({ term, to: id }),
+  ask: shape({ tab: id, visible: flag2 }),
+  join: shape({ term, tab: id, ref: isCount, streams: record(position), anew: flag2 }),
+  leave: shape({ term, tab: id, streams: every(isStream) }),
+  out: shape({ term, tab: id, id, text: message }),
+  wake: shape({ tab: id }),
+  claim: shape({ tab: id }),
+  bye: shape({ tab: id }),
+  logout: () => true
+};
+function readLetter(data) {
+  if (!object2(data)) return null;
+  const { t } = data;
+  return typeof t === "string" && Object.hasOwn(SHAPES2, t) && SHAPES2[t](data) ? data : null;
+}
+
+// src/tabs/relay.ts
+var BEAT_MS = 1e3;
+var BEACON_MS = 2e3;
+var OWNERS = 1e4;
+function createRelay(parts) {
+  const { key, tab, client, term: term2, host, environment: environment2, post } = parts;
+  const { clock } = environment2;
+  const life = new AbortController();
+  const followers = /* @__PURE__ */ new Map();
+  const owners = /* @__PURE__ */ new Map();
+  let transport = null;
+  let welcome = null;
+  let heardAt = clock.now();
+  let terminal = null;
+  let failed = null;
+  let stopBeat = () => {
+  };
+  const tabs = () => [
+    { id: tab, visible: parts.visible() },
+    ...Array.from(followers, ([id2, { visible }]) => ({ id: id2, visible }))
+  ];
+  function say() {
+    if (life.signal.aborted) return;
+    stopBeat();
+    stopBeat = after(clock, BEAT_MS, life.signal, say);
+    const age = clock.now() - heardAt;
+    post({ t: "lead", term: term2, tab, client, welcome, ...parts.waiting(), age, tabs: tabs(), failed });
+  }
+  const open = (events) => {
+    let over = false;
+    const mine = host.open({
+      opened: events.opened,
+      received(data) {
+        heardAt = clock.now();
+        const frame = parse(data);
+        const type = frame?.type;
+        if (type === "BYE") {
+          const { code, reason, reconnect } = frame;
+          if (code === 4509) return supersede(frame.term);
+          terminal = reconnect === false ? { code: Number(code), reason: String(reason) } : null;
+        }
+        const owner = (type === "ACK" || type === "REJECT") && owners.get(String(frame.id));
+        if (owner) {
+          owners.delete(String(frame.id));
+          return post({ t: "answer", term: term2, to: owner, text: String(data) });
+        }
+        events.received(data);
+        if (over || !frame) return;
+        if (type === "WELCOME") {
+          welcome = frame;
+          terminal = failed = null;
+          say();
+        } else if (welcome && followers.size && !PRIVATE.includes(String(type))) {
+          post({ t: "frame", term: term2, text: String(data) });
+        }
+      },
+      ended(ending) {
+        down();
+        if (ending.code === 4509) return supersede();
+        if (isTerminal(ending.code)) terminal = { code: ending.code, reason: ending.reason };
+        events.ended(ending);
+        say();
+      }
+    });
+    function supersede(other) {
+      down();
+      mine.close(1e3, "superseded");
+      parts.superseded(typeof other === "number" ? other : 0);
+    }
+    function down() {
+      over = true;
+      if (transport !== mine && transport) return;
+      transport = welcome = null;
+      owners.clear();
+    }
+    transport = mine;
+    return {
+      send: mine.send,
+      close(code, reason) {
+        const was = welcome;
+        down();
+        mine.close(code, reason);
+        if (was) say();
+      }
+    };
+  };
+  function follower(id2) {
+    let known = followers.get(id2);
+    if (!known) {
+      known = { visible: true, streams: /* @__PURE__ */ new Set() };
+      followers.set(id2, known);
+      watchBeacon(id2);
+      parts.changed();
+    }
+    return known;
+  }
+  function watchBeacon(id2) {
+    after(clock, BEACON_MS, life.signal, () => {
+      environment2.locks.request(`${key}:tab:${id2}`, { signal: life.signal }, () => {
+        if (life.signal.aborted || !followers.has(id2)) return;
+        forget(id2);
+        post({ t: "lost", term: term2, to: id2 });
+      }).catch(() => {
+      });
+    });
+  }
+  function forget(id2) {
+    const gone = followers.get(id2);
+    if (!gone) return;
+    followers.delete(id2);
+    leave(gone, [...gone.streams]);
+    parts.changed();
+    say();
+  }
+  function leave(from, names) {
+    for (const name of names) {
+      from.streams.delete(name);
+      if (![...followers.values()].some(({ streams }) => streams.has(name))) host.release(name);
+    }
+  }
+  function join({ tab: to, ref, streams, anew }) {
+    const known = follower(to);
+    if (!welcome) return;
+    const standings = {};
+    for (const [name, claim] of Object.entries(streams)) {
+      const held = host.hold(name, claim, anew);
+      const at = held ? host.at(name) : void 0;
+      if (at) known.streams.add(name);
+      standings[name] = at ? { position: toWire(at.position), live: at.live } : null;
+    }
+    post({ t: "joined", term: term2, to, ref, streams: standings });
+  }
+  function out({ tab: from, id: id2, text: text2 }) {
+    follower(from);
+    if (!welcome || !transport) return;
+    owners.delete(id2);
+    owners.set(id2, from);
+    for (const oldest of owners.keys()) {
+      if (owners.size <= OWNERS) break;
+      owners.delete(oldest);
+    }
+    transport.send(text2);
+  }
+  return {
+    get tabs() {
+      return tabs();
+    },
+    open,
+    say,
+    take(letter) {
+      if ("term" in letter && letter.term !== term2) return;
+      if (letter.t === "ask") {
+        const known = follower(letter.tab);
+        if (known.visible !== (known.visible = letter.visible)) parts.changed();
+        say();
+      } else if (letter.t === "join") join(letter);
+      else if (letter.t === "leave") leave(follower(letter.tab), letter.streams);
+      else if (letter.t === "out") out(letter);
+      else if (letter.t === "bye") forget(letter.tab);
+      else if (letter.t === "claim") say();
+      else if (letter.t === "wake") {
+        follower(letter.tab);
+        host.wake("tab");
+      }
+    },
+    failed() {
+      failed = terminal;
+      if (failed) say();
+    },
+    end() {
+      life.abort();
+      for (const name of new Set([...followers.values()].flatMap(({ streams }) => [...streams]))) host.release(name);
+      followers.clear();
+    }
+  };
+}
+var PRIVATE = ["WELCOME", "BYE", "SUBSCRIBED", "UNSUBSCRIBED", "ACK", "REJECT"];
+function parse(data) {
+  try {
+    const frame = JSON.parse(String(data));
+    return typeof frame === "object" ? frame : null;
+  } catch {
+    return null;
+  }
+}
+
+// src/tabs/rest.ts
+var LOOK_MS = 5e3;
+function watchRest({ clock, document }, host, link, afterMs) {
+  if (afterMs === void 0) return;
+  let seenAt = clock.now();
+  let resting = false;
+  const seen = () => document?.visibilityState !== "hidden" || link.tabs.some(({ visible, mine }) => visible && !mine);
+  const look = () => {
+    if (seen()) {
+      seenAt = clock.now();
+      if (resting) host.wake("visible");
+      resting = false;
+    } else if (!resting && clock.now() - seenAt >= afterMs && (link.role === "leader" || link.role === "solo")) {
+      resting = true;
+      host.suspend("nobody looks");
+    }
+  };
+  const tick = () => {
+    look();
+    after(clock, Math.min(LOOK_MS, afterMs), host.signal, tick);
+  };
+  tick();
+  document?.addEventListener("visibilitychange", look, { signal: host.signal });
+}
+
+// src/tabs/shared-transport.ts
+var REPEAT_MS = 1e3;
+var KEPT = 1e3;
+var IN_FLIGHT = 8;
+var HELLO = 0;
+function createSharedTransport(parts, events) {
+  const { tab, environment: environment2, http, leader: leader2, post } = parts;
+  const life = new AbortController();
+  const streams = /* @__PURE__ */ new Map();
+  const joins = /* @__PURE__ */ new Map();
+  const probes = [];
+  let session = null;
+  const deliver = (frame2) => events.received(JSON.stringify(frame2));
+  const later = (run2) => queueMicrotask(() => {
+    if (!life.signal.aborted) run2();
+  });
+  function stop() {
+    life.abort();
+    for (const { over } of streams.values()) over.abort();
+  }
+  function end(ending) {
+    if (life.signal.aborted) return;
+    stop();
+    events.ended({ code: 1006, reason: "", ...ending });
+  }
+  function join(ref, claims) {
+    for (const name of Object.keys(claims)) {
+      part(name);
+      streams.set(name, { kept: [], over: new AbortController() });
+    }
+    joins.set(ref, claims);
+    const ask = () => {
+      const term2 = leader2()?.term;
+      if (term2 === void 0 || !joins.has(ref)) return;
+      post({ t: "join", term: term2, tab, ref, streams: claims, anew: false });
+      after(environment2.clock, REPEAT_MS, life.signal, ask);
+    };
+    ask();
+  }
+  function joined(ref, standings) {
+    const claims = joins.get(ref);
+    const welcome = leader2()?.welcome;
+    if (!claims || !welcome) return;
+    joins.delete(ref);
+    if (Object.keys(claims).some((name) => !standings[name])) return parts.full();
+    if (ref === HELLO) deliver({ ...welcome, limits: { ...welcome.limits, in_flight: IN_FLIGHT } });
+    else deliver({ type: "SUBSCRIBED", ref });
+    for (const [name, claim] of Object.entries(claims)) {
+      const stream = streams.get(name);
+      if (stream?.kept) connect4(name, stream, claim, standings[name]);
+    }
+  }
+  function connect4(name, stream, claim, at) {
+    const first = stream.kept[0];
+    const reaches = first && (first.type === "SYNC_SNAPSHOT" || first.epoch === claim?.epoch && first.from <= claim.last_seq_id);
+    if (reaches || !at.position) pass(stream);
+    else if (!first && same2(claim, at.position)) {
+      pass(stream);
+      if (at.live) deliver(current(name, at.position));
+    } else {
+      void http(name, claim, stream.over.signal, {
+        frame: deliver,
+        done: () => pass(stream),
+        failed() {
+          pass(stream);
+          post({ t: "join", term: leader2()?.term ?? 0, tab, ref: HELLO, streams: { [name]: null }, anew: true });
+        }
+      });
+    }
+  }
+  function pass(stream) {
+    const { kept } = stream;
+    stream.kept = null;
+    for (const frame2 of kept ?? []) if (!stream.over.signal.aborted) deliver(frame2);
+  }
+  function part(name) {
+    streams.get(name)?.over.abort();
+    streams.delete(name);
+  }
+  function frame(text2) {
+    const frame2 = JSON.parse(text2);
+    switch (frame2["type"]) {
+      case "SYNC_DELTA":
+      case "SYNC_SNAPSHOT": {
+        const stream = streams.get(frame2.stream);
+        if (!stream) return;
+        if (!stream.kept) return events.received(text2);
+        stream.kept.push(frame2);
+        if (stream.kept.length > KEPT) stream.kept.shift();
+        return;
+      }
+      case "PING": {
+        const heads = Object.entries(frame2["heads"] ?? {}).filter(([name]) => streams.get(name)?.kept === null);
+        return deliver({ ...frame2, heads: Object.fromEntries(heads) });
+      }
+      case "ERROR": {
+        const named = frame2["streams"];
+        const ours = Array.isArray(named) ? named.filter((name) => streams.has(name)) : [];
+        if (ours.length) deliver({ ...frame2, ref: void 0, streams: ours });
+        return;
+      }
+      default:
+        events.received(text2);
+    }
+  }
+  function send(text2) {
+    const lead = leader2();
+    if (!session || !lead || life.signal.aborted) return false;
+    const { term: term2 } = lead;
+    const frame2 = JSON.parse(text2);
+    switch (frame2.type) {
+      case "HELLO":
+        join(HELLO, { ...Object.fromEntries((lead.welcome?.streams ?? []).map((name) => [name, null])), ...frame2.streams });
+        return true;
+      case "SUBSCRIBE":
+        if (Object.keys(frame2.streams).length) join(frame2.ref, frame2.streams);
+        else {
+          probes.push(frame2.ref);
+          post({ t: "wake", tab });
+          post({ t: "ask", tab, visible: parts.visible() });
+        }
+        return true;
+      case "UNSUBSCRIBE":
+        frame2.streams.forEach(part);
+        post({ t: "leave", term: term2, tab, streams: frame2.streams });
+        later(() => deliver({ type: "UNSUBSCRIBED", ref: frame2.ref }));
+        return true;
+      case "MESSAGE":
+        post({ t: "out", term: term2, tab, id: frame2.id, text: text2 });
+        return true;
+      default:
+        return frame2.type !== "TELEMETRY";
+    }
+  }
+  function led() {
+    const welcome = leader2()?.welcome;
+    if (session && session !== welcome?.session) end({ reason: "the leader's connection", again: true });
+    else if (welcome && !session) {
+      ({ session } = welcome);
+      later(() => events.opened());
+    }
+    if (welcome) for (const ref of probes.splice(0)) deliver({ type: "SUBSCRIBED", ref });
+  }
+  later(led);
+  return {
+    get patient() {
+      return !session;
+    },
+    send,
+    led,
+    end,
+    close: stop,
+    take(letter) {
+      if (!session || life.signal.aborted) return;
+      try {
+        if (letter.t === "frame") frame(letter.text);
+        else if (!("to" in letter) || letter.to !== tab) return;
+        else if (letter.t === "joined") joined(letter.ref, letter.streams);
+        else if (letter.t === "answer") events.received(letter.text);
+        else if (letter.t === "lost") end({ reason: "the leader lost this tab", again: true });
+      } catch {
+      }
+    }
+  };
+}
+function current(stream, { epoch, last_seq_id: seq, checksum }) {
+  return { type: "SYNC_DELTA", stream, epoch, from: seq, to: seq, checksum, complete: true, payload: [] };
+}
+function same2(a, b) {
+  return a !== null && a.epoch === b.epoch && a.last_seq_id === b.last_seq_id && a.checksum === b.checksum;
+}
+
+// src/tabs/watch.ts
+var TICK_MS2 = 1e3;
+var ASK_MS = 2500;
+var DEAD_MS2 = 4500;
+var HIDDEN_DEAD_MS = 5500;
+var CLAIM_MS = 200;
+var SLEPT_MS = 2500;
+function createWatch(tab, { clock, document }, signal, { ask, claim, takeOver }) {
+  let heardAt = clock.now();
+  let tickedAt = heardAt;
+  let stopTick = () => {
+  };
+  let stopClaim = null;
+  function heard() {
+    heardAt = clock.now();
+    stopClaim?.();
+    stopClaim = null;
+  }
+  function tick() {
+    const now = clock.now();
+    const slept = now - tickedAt > SLEPT_MS;
+    tickedAt = now;
+    stopTick = after(clock, TICK_MS2, signal, tick);
+    if (slept) return heard();
+    const quiet = now - heardAt;
+    if (quiet < ASK_MS || stopClaim) return;
+    ask();
+    if (quiet < (document?.visibilityState === "hidden" ? HIDDEN_DEAD_MS : DEAD_MS2)) return;
+    claim();
+    stopClaim = after(clock, CLAIM_MS, signal, () => {
+      heard();
+      takeOver();
+    });
+  }
+  function stop() {
+    stopTick();
+    stopClaim?.();
+    stopClaim = null;
+  }
+  return {
+    heard,
+    stop,
+    claimed(other) {
+      if (stopClaim && other < tab) heard();
+    },
+    start() {
+      stop();
+      heardAt = tickedAt = clock.now();
+      stopTick = after(clock, TICK_MS2, signal, tick);
+    }
+  };
+}
+
+// src/tabs/index.ts
+function shareTabs(options = {}) {
+  return (host) => {
+    const environment2 = options.environment ?? browserEnvironment2();
+    const key = options.key ?? host.key;
+    const link = key && environment2.locks && share(`rc:v1:${key}:${host.url}`, host, environment2, options) || alone(host);
+    watchRest(environment2, host, link, options.hiddenDisconnectMs);
+    return link;
+  };
+}
+function share(key, host, environment2, { deltaUrl }) {
+  const { signal, settings } = host;
+  const { storage, window, document } = environment2;
+  const tab = uuid4();
+  let leader2 = null;
+  let relay = null;
+  let transport = null;
+  let asleep = false;
+  let idle = false;
+  let solo = false;
+  let releaseBeacon = () => {
+  };
+  let tabs = [];
+  let client = clientId();
+  let pipe = environment2.openPipe(key, received);
+  if (!pipe) return null;
+  const visible = () => document?.visibilityState !== "hidden";
+  const http = createHttp(environment2, deltaUrl);
+  function clientId() {
+    try {
+      const known = storage?.getItem(`${key}:client`);
+      if (known && known.length <= 100) return known;
+      const made = uuid4();
+      storage?.setItem(`${key}:client`, made);
+      return made;
+    } catch {
+      return tab;
+    }
+  }
+  function post(letter) {
+    try {
+      pipe?.post(letter);
+    } catch (error) {
+      settings.error(error);
+    }
+  }
+  const ask = () => post({ t: "ask", tab, visible: visible() });
+  const election = createElection(key, environment2, {
+    lead() {
+      watch.stop();
+      leader2 = null;
+      const { term: term2 } = election;
+      const waiting = () => host.waiting();
+      const superseded = (newer) => {
+        if (election.term !== term2 || !election.leading) return;
+        election.observe(newer);
+        if (election.leading) election.resign();
+      };
+      relay = createRelay({ key, tab, client, term: term2, host, environment: environment2, post, visible, waiting, superseded, changed });
+      relay.say();
+      changed();
+      host.restart("leader");
+    },
+    follow() {
+      endRelay();
+      watch.start();
+      changed();
+      host.restart("follower");
+      ask();
+    },
+    unavailable() {
+      goSolo();
+    }
+  });
+  const watch = createWatch(tab, environment2, signal, {
+    ask() {
+      election.requeue();
+      ask();
+    },
+    claim: () => post({ t: "claim", tab }),
+    takeOver: () => void election.steal()
+  });
+  function endRelay() {
+    relay?.end();
+    relay = null;
+  }
+  function forget() {
+    leader2 = null;
+    transport?.end({ reason: "the leader is gone", again: true });
+  }
+  function role() {
+    if (solo) return "solo";
+    if (asleep || idle) return "suspended";
+    return relay ? "leader" : leader2 ? "follower" : "candidate";
+  }
+  function changed() {
+    const list = solo ? [] : relay ? relay.tabs : leader2?.tabs ?? [];
+    const head = relay ? tab : leader2?.tab;
+    const next = list.map(({ id: id2, visible: visible2 }) => Object.freeze({ id: id2, leader: id2 === head, mine: id2 === tab, visible: visible2 }));
+    if (JSON.stringify(next) !== JSON.stringify(tabs)) tabs = Object.freeze(next);
+    settings.changed();
+  }
+  function begin() {
+    const beacon = new AbortController();
+    releaseBeacon = () => beacon.abort();
+    const hold = () => new Promise((release) => {
+      if (beacon.signal.aborted) release();
+      beacon.signal.addEventListener("abort", () => release());
+    });
+    environment2.locks.request(`${key}:tab:${tab}`, { signal: beacon.signal }, hold).catch(() => {
+    });
+    election.apply();
+    watch.start();
+    ask();
+  }
+  function end() {
+    post(relay ? { t: "gone", term: election.term } : { t: "bye", tab });
+    watch.stop();
+    endRelay();
+    leader2 = null;
+    election.withdraw();
+    releaseBeacon();
+  }
+  function goSolo() {
+    if (solo) return;
+    end();
+    solo = true;
+    pipe?.close();
+    pipe = void 0;
+    changed();
+    host.restart("solo");
+  }
+  function received(data) {
+    const letter = readLetter(data);
+    if (!letter || asleep || solo || signal.aborted) return;
+    if (letter.t === "logout") return host.logout();
+    if (letter.t === "claim") watch.claimed(letter.tab);
+    if (letter.t === "lead") hear(letter);
+    if (relay) relay.take(letter);
+    else if ("term" in letter && letter.term === leader2?.term) {
+      if (letter.t === "gone") forget();
+      else transport?.take(letter);
+    }
+  }
+  function hear(letter) {
+    if (letter.term < election.term || !election.plausible(letter.term) || letter.tab === tab) return;
+    election.observe(letter.term);
+    if (relay) return;
+    const other = leader2?.term !== letter.term || leader2.tab !== letter.tab;
+    const missing = !letter.tabs.some(({ id: id2 }) => id2 === tab);
+    leader2 = letter;
+    client = letter.client;
+    if (fresh(letter)) watch.heard();
+    if (other) transport?.end({ reason: "another tab leads", again: true });
+    if (letter.failed) transport?.end(letter.failed);
+    else if (idle && letter.welcome) host.retry();
+    else transport?.led();
+    if (missing && !idle) ask();
+    changed();
+  }
+  function fresh({ welcome, age, retryAt }) {
+    if (welcome) return age < 2 * welcome.heartbeat_ms + SLACK_MS;
+    return retryAt === null || settings.clock.wall() < retryAt + SLACK_MS;
+  }
+  function sleep() {
+    if (asleep || solo) return;
+    end();
+    asleep = true;
+    pipe?.close();
+    pipe = void 0;
+    changed();
+  }
+  function wake() {
+    if (!asleep) return;
+    asleep = false;
+    pipe = environment2.openPipe(key, received);
+    if (!pipe) return goSolo();
+    if (!idle) begin();
+    changed();
+  }
+  const listen = (target, type, run2) => target?.addEventListener(type, run2, { signal });
+  listen(window, "pagehide", sleep);
+  listen(document, "freeze", sleep);
+  listen(window, "pageshow", wake);
+  listen(document, "resume", wake);
+  listen(document, "visibilitychange", () => {
+    if (relay) {
+      relay.say();
+      changed();
+    } else {
+      ask();
+      if (visible()) post({ t: "wake", tab });
+    }
+  });
+  listen(window, "online", () => post({ t: "wake", tab }));
+  signal.addEventListener("abort", () => {
+    if (!asleep && !solo) end();
+    pipe?.close();
+    pipe = void 0;
+  });
+  if (!signal.aborted) begin();
+  return {
+    get role() {
+      return role();
+    },
+    get term() {
+      return solo ? 0 : election.term;
+    },
+    get clientId() {
+      return solo ? host.clientId : client;
+    },
+    get tabs() {
+      return tabs;
+    },
+    get waiting() {
+      return relay || !leader2 ? null : leader2;
+    },
+    open(events) {
+      if (solo) return host.open(events);
+      if (relay) return relay.open(events);
+      return transport = createSharedTransport(
+        { tab, environment: environment2, http, leader: () => leader2, post, visible, full: goSolo },
+        events
+      );
+    },
+    resign() {
+      if (!relay) return;
+      post({ t: "gone", term: election.term });
+      election.resign();
+    },
+    failed(failed) {
+      if (signal.aborted) return;
+      if (solo || asleep) return void (idle = failed);
+      if (failed) {
+        relay?.failed();
+        idle = true;
+        end();
+      } else if (idle) {
+        idle = false;
+        begin();
+      }
+      changed();
+    },
+    logout: () => post({ t: "logout" })
+  };
+}
+var SLACK_MS = 15e3;
+
+// src/outage.ts
+function outages(watch, now = () => performance.now()) {
+  const watched = /* @__PURE__ */ new WeakSet();
+  return (client) => {
+    if (watched.has(client)) return;
+    watched.add(client);
+    let well = null;
+    let ended = null;
+    let beganAt = 0;
+    const begin = (reason) => {
+      if (ended) return;
+      beganAt = now();
+      ended = watch({ first: !well, reason });
+    };
+    const look = (is) => {
+      const { state, role } = is;
+      const live = state === "CONNECTED" && is.sync.kind === "live";
+      const outcome = live ? "live" : state === "FAILED" ? "failed" : state === "DISCONNECTED" && "closed";
+      const tell = ended;
+      if (tell && outcome) {
+        ended = null;
+        const handover = live && well !== null && leader(well) !== leader(is);
+        tell({ outcome, ms: now() - beganAt, handover, role });
+      }
+      if (live) well = is;
+    };
+    client.on("stateChange", ({ to, reason }) => {
+      if (to === "RECONNECTING") begin(reason);
+    });
+    client.on("change", look);
+    if (client.state === "RECONNECTING") begin("connect");
+    else look(client.snapshot);
+  };
+}
+function recordOutage(recorder, { first }, end) {
+  const { outcome, ms, handover, role } = end;
+  if (first) return;
+  recorder.observe("reconnect_outage_duration_seconds", ms / 1e3, { outcome, handover: String(handover), role });
+  if (handover && role === "leader") recorder.count("reconnect_leader_changes_total");
+}
+var leader = ({ tabs }) => tabs.find((tab) => tab.leader)?.id;
+
+// src/telemetry.ts
+var GATHER_MS = 1e3;
+var GOOD = ["connected", "live"];
+var BAD = ["failed", "timeout"];
+function telemetryRecorder(options = {}) {
+  const { clock = systemClock, everyMs = 11e3 } = options;
+  let report = null;
+  let pending = {};
+  let notBefore = 0;
+  let stop = null;
+  const { signal } = new AbortController();
+  const send = () => {
+    stop = null;
+    notBefore = clock.now() + everyMs;
+    if (report?.(pending)) pending = {};
+  };
+  const put = (name, value) => {
+    if (!Number.isFinite(value)) return;
+    pending[name] = value;
+    stop ??= after(clock, Math.max(notBefore - clock.now(), GATHER_MS), signal, send);
+  };
+  const add = (name, value) => {
+    if (value) put(name, (pending[name] ?? 0) + value);
+  };
+  const recorder = {
+    count: (name, value = 1) => add(name, value),
+    gauge: put,
+    observe(name, value, labels) {
+      const outcome = String(labels?.["outcome"] ?? GOOD[0]);
+      if (BAD.includes(outcome)) return add(name.replace("_duration_seconds", "s_failed_total"), 1);
+      if (!GOOD.includes(outcome)) return;
+      put(name, Math.max(pending[name] ?? 0, value));
+      add(`${name}_count`, 1);
+      add(`${name}_sum`, value);
+    },
+    attach(given) {
+      report = given;
+    },
+    follow(client) {
+      watch(client);
+      client.signal.addEventListener("abort", () => {
+        stop?.();
+        stop = null;
+      });
+    }
+  };
+  const watch = outages((outage) => (end) => recordOutage(recorder, outage, end), clock.now);
+  return recorder;
+}
+
+// src/full.ts
+function connect2(url, options = {}) {
+  const page = pageSettings();
+  const { tabs = shareTabs({ deltaUrl: page.deltaUrl }), key = page.key, store } = options;
+  const client = createClient(
+    url,
+    { ...options, key },
+    {
+      share: tabs && ((link) => tabs(hostOf(link))),
+      keep: store && ((given) => createKeeper(typeof store === "function" ? store(given) : store, given))
+    }
+  );
+  return listed(client);
+}
+var api2 = { ...api, connect: connect2, shareTabs, persistOutbox, wipeOutbox, pagePositions, recorders, telemetryRecorder };
+
+// src/shared.ts
 var KEY = /* @__PURE__ */ Symbol.for("reconnect_channels.v1");
-var scope = globalThis;
-var ReconnectChannels = scope[KEY] ??= Object.freeze(api);
-scope.ReconnectChannels ??= ReconnectChannels;
+function shared(api3) {
+  const scope = globalThis;
+  const first = scope[KEY] ??= Object.freeze(api3);
+  scope.ReconnectChannels ??= first;
+  return first;
+}
+
+// src/index.ts
+var ReconnectChannels = shared(api2);
 var {
-  connect: connect2,
+  connect: connect3,
+  shareTabs: shareTabs2,
+  persistOutbox: persistOutbox2,
+  wipeOutbox: wipeOutbox2,
+  pagePositions: pagePositions2,
+  recorders: recorders2,
+  telemetryRecorder: telemetryRecorder2,
   describe: describe2,
   calculateBackoff: calculateBackoff2,
   uuid4: uuid42,
@@ -1876,9 +3642,15 @@ export {
   Rejected2 as Rejected,
   StateTransitionError2 as StateTransitionError,
   calculateBackoff2 as calculateBackoff,
-  connect2 as connect,
+  connect3 as connect,
   index_default as default,
   describe2 as describe,
-  uuid42 as uuid4
+  pagePositions2 as pagePositions,
+  persistOutbox2 as persistOutbox,
+  recorders2 as recorders,
+  shareTabs2 as shareTabs,
+  telemetryRecorder2 as telemetryRecorder,
+  uuid42 as uuid4,
+  wipeOutbox2 as wipeOutbox
 };
 //# sourceMappingURL=index.js.map

@@ -1,33 +1,11 @@
 /* reconnect_channels, BSD-3-Clause */
-/** The part of the WebSocket interface that is used; tests and network labs bring their own. */
-interface SocketLike {
-    readonly readyState: number;
-    readonly protocol: string;
-    onopen: ((event: never) => void) | null;
-    onmessage: ((event: never) => void) | null;
-    onerror: ((event: never) => void) | null;
-    onclose: ((event: never) => void) | null;
-    send(data: string): void;
-    close(code?: number, reason?: string): void;
-}
+import type { Entry, SocketLike } from "./index.js";
 
 /** A position as it travels. */
 interface WirePosition {
     readonly epoch: string;
     readonly last_seq_id: number;
     readonly checksum: number;
-}
-
-/** One event of a stream (protocol 4). */
-interface Entry {
-    readonly seq: number;
-    readonly id: string;
-    readonly checksum: number;
-    /** Lamport time. */
-    readonly clock: number;
-    /** The id of the message whose handler published it, or null. */
-    readonly key: string | null;
-    readonly payload: unknown;
 }
 
 type Frame = Record<string, any>;
@@ -101,6 +79,10 @@ declare class FakeServer {
     /** Whether sockets open by themselves, and with which subprotocol. */
     accepts: boolean | string;
     intercept: ((socket: FakeSocket, frame: Frame) => boolean | void) | null;
+    /** Whose socket it is: the identity key that WELCOME gives and HELLO may name; null: nobody's. */
+    identify: (socket: FakeSocket) => string | null;
+    /** Sockets that were told to go since a newer one of the same client came. */
+    fenced: number;
     /** Give it to `connect` as `WebSocket`. */
     readonly WebSocket: new (url: string, protocols: string[]) => SocketLike;
     constructor();
@@ -114,8 +96,18 @@ declare class FakeServer {
     /** Subscribes and recovers: a delta where the position is proved, else a snapshot. */
     join(socket: FakeSocket, name: string, position: WirePosition | null): void;
     ping(socket?: FakeSocket): void;
+    /** What the HTTP endpoint answers to a claim: a SYNC_DELTA where it is proved, else a SYNC_SNAPSHOT (protocol 8). */
+    delta(name: string, claim: WirePosition | null): Frame;
     /** Ends the newest socket, or the one given. */
     drop(code?: number, socket?: FakeSocket): void;
+    /** Ends a socket for good, and says why before. */
+    bye(socket: FakeSocket, code: number, reason: string, fields?: Frame): void;
+    /** A socket is gone. */
+    leave(socket: FakeSocket): void;
+    /** The sockets that are open and were welcomed. */
+    get connected(): FakeSocket[];
+    /** The streams that the server serves a socket. */
+    served(socket: FakeSocket): string[];
 }
 
 export type { Frame };

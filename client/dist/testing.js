@@ -71,7 +71,10 @@ var FakeSocket = class extends EventTarget {
     if (this.readyState >= 2) return;
     this.closed = { code, reason };
     this.readyState = 3;
-    this.#later(() => this.onclose?.({ code: code ?? 1005, reason: reason ?? "" }));
+    this.#later(() => {
+      this.#server.leave(this);
+      this.onclose?.({ code: code ?? 1005, reason: reason ?? "" });
+    });
   }
   /** The frames of one type that the client sent. */
   of(type) {
@@ -139,6 +142,14 @@ var FakeServer = class {
   /** Whether sockets open by themselves, and with which subprotocol. */
   accepts = true;
   intercept = null;
+  /** Whose socket it is: the identity key that WELCOME gives and HELLO may name; null: nobody's. */
+  identify = () => null;
+  /** Sockets that were told to go since a newer one of the same client came. */
+  fenced = 0;
+  /** The open socket of each client of each identity. */
+  #newest = /* @__PURE__ */ new Map();
+  #sessions = 0;
+  #ended = /* @__PURE__ */ new WeakSet();
   #subscriptions = /* @__PURE__ */ new Map();
   #last = /* @__PURE__ */ new Map();
   /** Give it to `connect` as `WebSocket`. */
@@ -175,13 +186,15 @@ var FakeServer = class {
     return entry;
   }
   welcome(socket, fields = {}) {
-    const frame = { session: "s1", node: "n1", clock: 1, heartbeat_ms: 15e3, streams: this.streams, limits: this.limits };
-    socket.deliver({ type: "WELCOME", ...frame, ...fields });
+    const frame = { session: `s${++this.#sessions}`, node: "n1", clock: 1, heartbeat_ms: 15e3, streams: this.streams, limits: this.limits };
+    const key = this.identify(socket);
+    socket.deliver({ type: "WELCOME", ...frame, ...key === null ? {} : { key }, ...fields });
   }
   receive(socket, frame) {
-    if (this.intercept?.(socket, frame)) return;
+    if (this.#ended.has(socket) || this.intercept?.(socket, frame)) return;
     const type = frame["type"];
     if (type === "HELLO") {
+      if (!this.#admit(socket, frame)) return;
       this.#subscriptions.set(socket, /* @__PURE__ */ new Set());
       this.welcome(socket);
       const claims = { ...Object.fromEntries(this.streams.map((name) => [name, null])), ...frame["streams"] };
@@ -198,21 +211,69 @@ var FakeServer = class {
   join(socket, name, position) {
     const log = this.log(name);
     this.#subscriptions.get(socket)?.add(name);
-    const proved = position?.epoch === log.epoch && position.last_seq_id <= log.seq && log.checksum(position.last_seq_id) === position.checksum;
-    if (proved) return socket.deliver(log.delta(name, position.last_seq_id));
-    const reason = position === null ? "new" : position.epoch === log.epoch ? "diverged" : "epoch";
-    const snapshot = log.snapshot(name, reason);
+    if (this.#proved(log, position)) return socket.deliver(log.delta(name, position.last_seq_id));
+    const snapshot = this.#snapshot(name, position);
     socket.deliver(snapshot);
     socket.deliver(log.delta(name, snapshot["seq"]));
+  }
+  #proved(log, position) {
+    if (position?.epoch !== log.epoch || position.last_seq_id > log.seq) return false;
+    return log.checksum(position.last_seq_id) === position.checksum;
+  }
+  #snapshot(name, position) {
+    const log = this.log(name);
+    return log.snapshot(name, position === null ? "new" : position.epoch === log.epoch ? "diverged" : "epoch");
   }
   ping(socket = this.socket) {
     const heads = Array.from(this.#subscriptions.get(socket) ?? [], (name) => [name, this.log(name).wire()]);
     socket.deliver({ type: "PING", t: 1, heads: Object.fromEntries(heads) });
   }
+  /** What the HTTP endpoint answers to a claim: a SYNC_DELTA where it is proved, else a SYNC_SNAPSHOT (protocol 8). */
+  delta(name, claim) {
+    const log = this.log(name);
+    return this.#proved(log, claim) ? log.delta(name, claim.last_seq_id) : this.#snapshot(name, claim);
+  }
   /** Ends the newest socket, or the one given. */
   drop(code = 1006, socket = this.socket) {
-    this.#subscriptions.delete(socket);
+    this.leave(socket);
     socket.drop(code);
+  }
+  /** Ends a socket for good, and says why before. */
+  bye(socket, code, reason, fields = {}) {
+    this.#ended.add(socket);
+    socket.deliver({ type: "BYE", code, reason, reconnect: code < 4500, retry_after_ms: [0, 0], ...fields });
+    this.drop(code, socket);
+  }
+  /** A socket is gone. */
+  leave(socket) {
+    this.#subscriptions.delete(socket);
+    for (const [client, { socket: newest }] of this.#newest) if (newest === socket) this.#newest.delete(client);
+  }
+  /** The sockets that are open and were welcomed. */
+  get connected() {
+    return [...this.#subscriptions.keys()].filter(({ readyState }) => readyState === 1);
+  }
+  /** The streams that the server serves a socket. */
+  served(socket) {
+    return [...this.#subscriptions.get(socket) ?? []];
+  }
+  /** The newest (term, attempt) of a client wins; the older socket is told to go. */
+  #admit(socket, { client_id, term = 0, attempt = 0, key }) {
+    const identity = this.identify(socket);
+    if (key !== void 0 && key !== null && key !== identity) {
+      this.bye(socket, 4501, "KEY");
+      return false;
+    }
+    const client = JSON.stringify([identity, client_id]);
+    const old = this.#newest.get(client);
+    const open = old && old.socket !== socket && old.socket.readyState === 1;
+    const older = open && (term < old.term || term === old.term && attempt < old.attempt);
+    if (open) {
+      this.fenced++;
+      this.bye(older ? socket : old.socket, 4509, "superseded", { term: older ? old.term : term });
+    }
+    if (!older) this.#newest.set(client, { socket, term, attempt });
+    return !older;
   }
   #message(socket, { id, producer, n, stream, payload, settled }) {
     const known = this.answers.get(id);

@@ -20,11 +20,15 @@ export class QueueOverflowError extends Error {
 
 /** The message was sent, its answer will never be known here: it took effect once or not at all. */
 export class OutcomeUnknown extends Error {
+  /** It stays in the persisted outbox: another page, or `retry`, sends it. */
+  declare readonly retained?: boolean;
   override readonly name = "OutcomeUnknown";
 }
 
 /** The client is closed or has failed, and the message was never sent. */
 export class ClosedError extends Error {
+  /** It stays in the persisted outbox: another page, or `retry`, sends it. */
+  declare readonly retained?: boolean;
   override readonly name = "ClosedError";
 }
 
