@@ -29,6 +29,7 @@ demo: .venv/.demo ## run the example on http://127.0.0.1:8000/ (PORT=... for ano
 	@echo "  1. Open it in two windows and move a card: the other window follows."
 	@echo "  2. In the Network lab panel, cut one window's connection, and edit in both windows while it is cut."
 	@echo "  3. Let it reconnect: every edit arrives once, in order, and the page says how fresh it was meanwhile."
+	@echo "  4. Press \"Open a tab\" there: all tabs share one connection; hand it over, or close the leader."
 	@echo
 	@exec $(BIN)/daphne -b 127.0.0.1 -p $(PORT) example_project.asgi:application
 
