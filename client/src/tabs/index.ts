@@ -77,7 +77,7 @@ function share(key: string, host: TabsHost, environment: TabsEnvironment, { delt
     }
   }
 
-  const ask = () => post({ t: "ask", tab, visible: visible() });
+  const ask = () => post({ t: "ask", tab, visible: visible(), seen: election.term });
 
   // -- roles -----------------------------------------------------------------------------------------
 
@@ -185,6 +185,8 @@ function share(key: string, host: TabsHost, environment: TabsEnvironment, { delt
     if (letter.t === "logout") return host.logout();
     if (letter.t === "claim") watch.claimed(letter.tab);
     if (letter.t === "lead") hear(letter);
+    // The count of leaderships was lost (storage cleared or full), and that tab would never listen to us.
+    if (letter.t === "ask" && relay) election.observe(letter.seen);
     if (relay) relay.take(letter);
     else if ("term" in letter && letter.term === leader?.term) {
       if (letter.t === "gone") forget();

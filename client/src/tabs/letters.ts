@@ -43,8 +43,8 @@ export type Letter =
     }
   /** The leader believes that this tab is dead. */
   | { readonly t: "lost"; readonly term: number; readonly to: string }
-  /** Who leads? */
-  | { readonly t: "ask"; readonly tab: string; readonly visible: boolean }
+  /** Who leads? `seen`: the newest leadership that this tab knows of. */
+  | { readonly t: "ask"; readonly tab: string; readonly visible: boolean; readonly seen: number }
   | {
       readonly t: "join";
       readonly term: number;
@@ -111,7 +111,7 @@ const SHAPES: Record<Letter["t"], Check> = {
   answer: shape({ term, to: id, text: string }),
   joined: shape({ term, to: id, ref: isCount, streams: record(optional(shape({ position, live: flag }))) }),
   lost: shape({ term, to: id }),
-  ask: shape({ tab: id, visible: flag }),
+  ask: shape({ tab: id, visible: flag, seen: term }),
   join: shape({ term, tab: id, ref: isCount, streams: record(position), anew: flag }),
   leave: shape({ term, tab: id, streams: every(isStream) }),
   out: shape({ term, tab: id, id, text: message }),

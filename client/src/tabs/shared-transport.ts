@@ -183,7 +183,7 @@ export function createSharedTransport(parts: SharedParts, events: TransportEvent
         else {
           probes.push(frame.ref);
           post({ t: "wake", tab });
-          post({ t: "ask", tab, visible: parts.visible() });
+          post({ t: "ask", tab, visible: parts.visible(), seen: term });
         }
         return true;
       case "UNSUBSCRIBE":

@@ -50,18 +50,21 @@ export interface Command {
   readonly ms: number;
 }
 
-/** The walk of a seed. */
+/** The walk of a seed. Each has its own mixture of commands, some of them left out: extremes find more than averages. */
 export function commandsOf(seed: number): Command[] {
   const random = seededRandom(seed * 7919 + 1);
-  const total = Object.values(KINDS).reduce((sum, [weight]) => sum + weight, 0);
+  const kinds = Object.keys(KINDS) as Kind[];
+  const weights = kinds.map((kind) => KINDS[kind][0] * (random() < 0.2 ? 0 : 0.3 + 2 * random() ** 2));
+  const total = weights.reduce((sum, weight) => sum + weight, 0);
+  const haste = random();
   const next = (): Command => {
     let at = random() * total;
-    const kind = (Object.keys(KINDS) as Kind[]).find((name) => (at -= KINDS[name][0]) < 0) ?? "wait";
-    // Mostly at once, so that things cross; now and then long.
-    const ms = random() < 0.5 ? Math.floor(random() * 20) : Math.floor(random() ** 2 * KINDS[kind][1]);
+    const kind = kinds[weights.findIndex((weight) => (at -= weight) < 0)] ?? "wait";
+    // Often at once, so that things cross; now and then long.
+    const ms = random() < haste ? Math.floor(random() * 20) : Math.floor(random() ** 2 * KINDS[kind][1]);
     return { do: kind, pick: Math.floor(random() * 60), ms };
   };
-  const length = 15 + Math.floor(random() * 50);
+  const length = random() < 0.1 ? 150 : 15 + Math.floor(random() * 50);
   const first = [1, 2, 3].map((pick): Command => ({ do: "open", pick, ms: Math.floor(random() * 600) }));
   return [...first, ...Array.from({ length }, next)];
 }

@@ -64,3 +64,22 @@ test("a tab that led a stream for others, and then shows it itself, begins with 
   expect(second.client.role).toBe("leader");
   expect(seen).toEqual(["snapshot 2"]);
 });
+
+test("a tab that knows of more leaderships than the leader counts is followed up, not waited for", async () => {
+  browser.lacks.storage = true; // full, denied, or cleared by the application
+  const [first, second] = [open(), open()];
+  await loop.advance(500);
+  first.tab.freeze();
+  await loop.advance(500);
+  expect(second.client.role).toBe("leader");
+  second.tab.freeze();
+  const third = open();
+  await loop.advance(500);
+  expect(third.client.role).toBe("leader");
+
+  second.tab.resume();
+  await loop.advance(1_000);
+  expect([second, third].map(({ client }) => client.state)).toEqual(["CONNECTED", "CONNECTED"]);
+  expect(browser.locks.steals).toBe(0);
+  expect(server.connected).toHaveLength(1);
+});
