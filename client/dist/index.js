@@ -2794,7 +2794,7 @@ var SHAPES2 = {
   answer: shape({ term, to: id, text: string }),
   joined: shape({ term, to: id, ref: isCount, streams: record(optional(shape({ position, live: flag2 }))) }),
   lost: shape({ term, to: id }),
-  ask: shape({ tab: id, visible: flag2 }),
+  ask: shape({ tab: id, visible: flag2, seen: term }),
   join: shape({ term, tab: id, ref: isCount, streams: record(position), anew: flag2 }),
   leave: shape({ term, tab: id, streams: every(isStream) }),
   out: shape({ term, tab: id, id, text: message }),
@@ -3139,7 +3139,7 @@ function createSharedTransport(parts, events) {
         else {
           probes.push(frame2.ref);
           post({ t: "wake", tab });
-          post({ t: "ask", tab, visible: parts.visible() });
+          post({ t: "ask", tab, visible: parts.visible(), seen: term2 });
         }
         return true;
       case "UNSUBSCRIBE":
@@ -3291,7 +3291,7 @@ function share(key, host, environment2, { deltaUrl }) {
       settings.error(error);
     }
   }
-  const ask = () => post({ t: "ask", tab, visible: visible() });
+  const ask = () => post({ t: "ask", tab, visible: visible(), seen: election.term });
   const election = createElection(key, environment2, {
     lead() {
       watch.stop();
@@ -3383,6 +3383,7 @@ function share(key, host, environment2, { deltaUrl }) {
     if (letter.t === "logout") return host.logout();
     if (letter.t === "claim") watch.claimed(letter.tab);
     if (letter.t === "lead") hear(letter);
+    if (letter.t === "ask" && relay) election.observe(letter.seen);
     if (relay) relay.take(letter);
     else if ("term" in letter && letter.term === leader2?.term) {
       if (letter.t === "gone") forget();
