@@ -102,6 +102,7 @@ export function createElection(key: string, environment: TabsEnvironment, events
   const plausible = (seen: number) => seen <= Math.max(term, stored()) + LEAP;
 
   function store(): void {
+    if (term <= stored()) return; // a letter that was long on its way must not turn the count back
     try {
       storage?.setItem(`${key}:term`, String(term));
     } catch {

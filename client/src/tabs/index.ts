@@ -44,6 +44,7 @@ function share(key: string, host: TabsHost, environment: TabsEnvironment, { delt
   let leader: Lead | null = null;
   let relay: Relay | null = null;
   let transport: SharedTransport | null = null;
+  let askedAt = -Infinity;
   let asleep = false;
   let idle = false;
   let solo = false;
@@ -77,7 +78,10 @@ function share(key: string, host: TabsHost, environment: TabsEnvironment, { delt
     }
   }
 
-  const ask = () => post({ t: "ask", tab, visible: visible(), seen: election.term });
+  function ask(): void {
+    askedAt = settings.clock.now();
+    post({ t: "ask", tab, visible: visible(), seen: election.term });
+  }
 
   // -- roles -----------------------------------------------------------------------------------------
 
@@ -207,7 +211,8 @@ function share(key: string, host: TabsHost, environment: TabsEnvironment, { delt
     if (letter.failed) transport?.end(letter.failed);
     else if (idle && letter.welcome) host.retry();
     else transport?.led();
-    if (missing && !idle) ask();
+    // Once: while many join, most of what a leader says was said before it read our letter.
+    if (missing && !idle && (other || settings.clock.now() - askedAt >= ASK_AGAIN_MS)) ask();
     changed();
   }
 
@@ -312,3 +317,4 @@ function share(key: string, host: TabsHost, environment: TabsEnvironment, { delt
 }
 
 const SLACK_MS = 15_000;
+const ASK_AGAIN_MS = 500;

@@ -357,6 +357,9 @@ describe("the life of a page", () => {
     const [first, second] = [browser.open().environment.storage!, browser.open().environment.storage!];
     first.setItem("a", "1");
     expect(second.getItem("a")).toBe("1");
+    browser.lacks.storage = "full";
+    expect(() => first.setItem("a", "2")).toThrow(expect.objectContaining({ name: "QuotaExceededError" }));
+    expect(second.getItem("a")).toBe("1");
     browser.lacks.storage = true;
     expect(() => second.getItem("a")).toThrow(expect.objectContaining({ name: "SecurityError" }));
   });

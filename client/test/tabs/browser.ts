@@ -17,7 +17,7 @@ export interface Browser {
   /** Who is logged in. */
   cookie: string | null;
   /** What this browser doesn't have, or refuses. */
-  readonly lacks: { locks?: boolean; pipe?: boolean; storage?: boolean };
+  readonly lacks: { locks?: boolean; pipe?: boolean; storage?: boolean | "full" };
   /** A frozen page's lock callbacks run, as its channel handlers do. */
   frozenLocks: boolean;
   /** Chromium fires `freeze` and `resume` at pages that go into and out of the back/forward cache; others don't. */
@@ -30,7 +30,7 @@ export interface Browser {
   evicted: (tab: Tab, why: string) => void;
   /** What pages threw in their tasks. */
   readonly errors: { readonly tab: Tab; readonly error: unknown }[];
-  readonly stored: ReadonlyMap<string, string>;
+  readonly stored: Map<string, string>;
 
   open(): Tab;
   storageOf(tab: Tab): TabsEnvironment["storage"];
@@ -39,11 +39,20 @@ export interface Browser {
   died(tab: Tab): void;
 }
 
+/** How long things take inside a browser, in milliseconds: longer on a busy machine. */
+export interface Delays {
+  readonly lockMs: number;
+  readonly messageMs: number;
+}
+
+const QUICK: Delays = { lockMs: 1, messageMs: 3 };
+
 /** @param serve answers a GET: what `json()` gives, or a number, which is a failure's status */
 export function createBrowser(
   loop: Loop,
   server: FakeServer,
   serve: (url: string, cookie: string | null) => object | number = () => 404,
+  delays = QUICK,
 ): Browser {
   const tabs = new Set<Tab>();
   const stored = new Map<string, string>();
@@ -52,8 +61,8 @@ export function createBrowser(
 
   const browser: Browser = {
     loop,
-    locks: createLocks(loop),
-    channels: createChannels(loop, (tab, data) => browser.posted(tab, data)),
+    locks: createLocks(loop, delays.lockMs),
+    channels: createChannels(loop, delays.messageMs, (tab, data) => browser.posted(tab, data)),
     network,
     cookie: null,
     lacks: {},
@@ -75,12 +84,15 @@ export function createBrowser(
 
     storageOf: () => {
       const guarded = <A extends unknown[], R>(run: (...args: A) => R) => (...args: A) => {
-        if (browser.lacks.storage) throw new DOMException("denied", "SecurityError");
+        if (browser.lacks.storage === true) throw new DOMException("denied", "SecurityError");
         return run(...args);
       };
       return {
         getItem: guarded((name: string) => stored.get(name) ?? null),
-        setItem: guarded((name: string, value: string) => void stored.set(name, String(value))),
+        setItem: guarded((name: string, value: string) => {
+          if (browser.lacks.storage === "full") throw new DOMException("full", "QuotaExceededError");
+          stored.set(name, String(value));
+        }),
         removeItem: guarded((name: string) => void stored.delete(name)),
       };
     },

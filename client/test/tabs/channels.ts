@@ -21,8 +21,11 @@ export interface Channels {
   readonly users: readonly Tab[];
 }
 
-/** @param posted hears of every message, for a trace */
-export function createChannels(loop: Loop, posted: (tab: Tab, data: unknown) => void = () => {}): Channels {
+/**
+ * @param maxMs how long a message takes at most, in milliseconds
+ * @param posted hears of every message
+ */
+export function createChannels(loop: Loop, maxMs: number, posted: (tab: Tab, data: unknown) => void): Channels {
   const ports = new Set<Port>();
 
   return {
@@ -41,7 +44,7 @@ export function createChannels(loop: Loop, posted: (tab: Tab, data: unknown) => 
           posted(tab, copy);
           for (const other of ports) {
             if (other === port || other.name !== name) continue;
-            const at = Math.max(arrivals.get(other) ?? 0, loop.now + loop.random() * 3);
+            const at = Math.max(arrivals.get(other) ?? 0, loop.now + loop.random() * maxMs);
             arrivals.set(other, at);
             loop.later(at - loop.now, () => {
               if (!ports.has(other)) return;

@@ -37,6 +37,8 @@ const KINDS = {
   online: [1, 500],
   logout: [0.5, 1_500],
   login: [1, 1_500],
+  /** The application, or the user, empties the storage. */
+  clear: [0.3, 500],
   wait: [4, 20_000],
 } as const;
 

@@ -83,3 +83,33 @@ test("a tab that knows of more leaderships than the leader counts is followed up
   expect(browser.locks.steals).toBe(0);
   expect(server.connected).toHaveLength(1);
 });
+
+test("a letter that was long on its way doesn't turn back the count of leaderships", async () => {
+  open();
+  open();
+  const letters: { readonly t: string }[] = [];
+  browser.posted = (_, letter) => letters.push(letter as { readonly t: string });
+  await loop.advance(2_000);
+  const count = [...browser.stored.keys()].find((name) => name.endsWith(":term"))!;
+  browser.stored.set(count, "9"); // others have led since
+  const late = browser.open().environment.openPipe(count.slice(0, -":term".length), () => {})!;
+  late.post({ ...letters.find(({ t }) => t === "lead"), term: 5 });
+  await loop.advance(500);
+  expect(Number(browser.stored.get(count))).toBeGreaterThan(9);
+});
+
+test("a hand-over among twenty tabs takes few words", async () => {
+  const tabs = Array.from({ length: 20 }, () => open("/d/STREAM"));
+  for (const { client } of tabs) follow(client, "s");
+  await loop.advance(5_000);
+  const said: Record<string, number> = {};
+  browser.posted = (_, letter) => {
+    const { t } = letter as { t: string };
+    said[t] = (said[t] ?? 0) + 1;
+  };
+  tabs.find(({ client }) => client.role === "leader")!.tab.close();
+  await loop.advance(950);
+  expect(tabs.filter(({ client }) => client.role === "follower" && client.state === "CONNECTED")).toHaveLength(18);
+  expect(said["ask"]).toBeLessThan(60);
+  expect(said["lead"]).toBeLessThan(60);
+});

@@ -27,10 +27,8 @@ export interface Locks {
   readonly users: readonly Tab[];
 }
 
-/** Between a page and the browser that keeps the locks, in milliseconds. */
-const HOP_MS = 1;
-
-export function createLocks(loop: Loop): Locks {
+/** @param hopMs between a page and the browser that keeps the locks, in milliseconds */
+export function createLocks(loop: Loop, hopMs: number): Locks {
   let steals = 0;
   const held = new Map<string, Request>();
   const queues = new Map<string, Request[]>();
@@ -89,7 +87,7 @@ export function createLocks(loop: Loop): Locks {
         if (state !== "waiting") return;
         state = "over";
         reject(signal!.reason);
-        inBrowser(HOP_MS, () => {
+        inBrowser(hopMs, () => {
           const waiting = queue(name);
           if (waiting.includes(made)) waiting.splice(waiting.indexOf(made), 1);
           release(made);
@@ -99,7 +97,7 @@ export function createLocks(loop: Loop): Locks {
       signal?.addEventListener("abort", abort, { once: true });
       const end = (settle: () => void) => {
         signal?.removeEventListener("abort", abort);
-        inBrowser(HOP_MS, () => release(made));
+        inBrowser(hopMs, () => release(made));
         if (state === "over") return;
         state = "over";
         settle();
@@ -110,7 +108,7 @@ export function createLocks(loop: Loop): Locks {
         ifAvailable,
         steal,
         grant(lock) {
-          tab.post("lock", HOP_MS, () => {
+          tab.post("lock", hopMs, () => {
             if (state !== "waiting") return;
             state = "running";
             signal?.removeEventListener("abort", abort);
@@ -127,14 +125,14 @@ export function createLocks(loop: Loop): Locks {
           });
         },
         stolen() {
-          tab.post("lock", HOP_MS, () => {
+          tab.post("lock", hopMs, () => {
             if (state === "over") return;
             state = "over";
             reject(new DOMException("the lock was stolen", "AbortError"));
           });
         },
       };
-      inBrowser(HOP_MS, () => {
+      inBrowser(hopMs, () => {
         if (state === "waiting") arrived(made);
       });
     });
@@ -147,11 +145,11 @@ export function createLocks(loop: Loop): Locks {
 
       query: () =>
         new Promise((resolve) => {
-          loop.later(HOP_MS, () => {
+          loop.later(hopMs, () => {
             for (const { tab: other } of [...held.values()]) if (other.cached) other.evict("a lock query");
             const info = ({ name, tab: { id } }: Request): LockInfo => ({ name, mode: "exclusive", clientId: id });
             const answer = { held: [...held.values()].map(info), pending: [...queues.values()].flat().map(info) };
-            tab.post("lock", HOP_MS, () => resolve(answer));
+            tab.post("lock", hopMs, () => resolve(answer));
           });
         }),
     }),

@@ -68,7 +68,7 @@ function createWalk(loop: Loop, { trace: tracing = false, share }: WalkOptions) 
   /** Pages that must hear of a logout. */
   let hearing = new Set<Page>();
   const leaders = new Map<string, Tab>();
-  const stats = { commands: 0, sends: 0, hellos: 0, duplicates: 0, deltas: 0, healMs: 0 };
+  const stats = { commands: 0, sends: 0, hellos: 0, duplicates: 0, deltas: 0, letters: 0, healMs: 0 };
   let published = 0;
   let evictions = 0;
 
@@ -80,7 +80,11 @@ function createWalk(loop: Loop, { trace: tracing = false, share }: WalkOptions) 
     if (tracing) trace.push(`${(loop.now / 1000).toFixed(3).padStart(9)}  ${what}`);
   };
 
-  const browser: Browser = createBrowser(loop, server, (url, cookie) => {
+  const chance = (probability: number) => loop.random() < probability;
+  const busy = chance(0.3);
+  const delays = busy ? { lockMs: loop.between(1, 60), messageMs: loop.between(3, 300) } : { lockMs: 1, messageMs: 3 };
+  const browser: Browser = createBrowser(loop, server, answer, delays);
+  function answer(url: string, cookie: string | null): object | number {
     stats.deltas++;
     if (cookie === null || http === "refused") return 403;
     if (http === "flaky" && loop.random() < 0.5) return 503;
@@ -91,9 +95,10 @@ function createWalk(loop: Loop, { trace: tracing = false, share }: WalkOptions) 
       decodeURIComponent(pathname.split("/").at(-1)!),
       epoch === null ? null : { epoch, last_seq_id: last!, checksum: checksum! },
     );
-  });
+  }
   const said = new Map<Tab, string>();
   browser.posted = (tab, data) => {
+    stats.letters++;
     if (!tracing) return;
     // What a leader says again and again is told when it changes.
     const { age, ...rest } = data as Record<string, unknown>;
@@ -105,12 +110,12 @@ function createWalk(loop: Loop, { trace: tracing = false, share }: WalkOptions) 
     note(`  ${tab.id} is evicted from the back/forward cache by ${why}`);
     evictions++;
   };
-  const chance = (probability: number) => loop.random() < probability;
   const http = chance(0.1) ? "refused" : chance(0.2) ? "flaky" : "good";
   const deltaUrl = chance(0.1) ? undefined : "/d/STREAM";
   const hiddenDisconnectMs = chance(0.1) ? 4_000 : undefined;
   browser.cookie = "ada";
-  browser.lacks.storage = chance(0.05);
+  browser.lacks.storage = chance(0.04) || (chance(0.04) && "full");
+  let counted = !browser.lacks.storage;
   browser.frozenLocks = chance(0.5);
   browser.freezesCached = chance(0.7);
   // Some browsers lack something: then every tab is on its own, and all else holds.
@@ -134,9 +139,9 @@ function createWalk(loop: Loop, { trace: tracing = false, share }: WalkOptions) 
     if (frame["type"] === "MESSAGE" && server.answers.has(frame["id"])) stats.duplicates++;
     if (frame["type"] !== "HELLO") return;
     stats.hellos++;
-    // Where nothing can be stored, a tab that slept through a leadership may count it again: the server bears that.
+    // Where the count isn't stored, a tab that slept through a leadership may count it again: the server bears that.
     if (shares !== frame["term"] > 0) complain(`a term of ${frame["term"]}`);
-    if (!shares || !tab || browser.lacks.storage) return;
+    if (!shares || !tab || !counted) return;
     const leadership = JSON.stringify([frame["key"], frame["client_id"], frame["term"]]);
     const leader = leaders.get(leadership) ?? tab;
     leaders.set(leadership, leader);
@@ -205,7 +210,7 @@ function createWalk(loop: Loop, { trace: tracing = false, share }: WalkOptions) 
 
   function perform({ do: kind, pick, ms }: Command): void {
     const one = <T>(list: readonly T[]): T | undefined => list[pick % Math.max(list.length, 1)];
-    const busy = alive().filter(({ tab }) => !tab.blocked);
+    const responsive = alive().filter(({ tab }) => !tab.blocked);
     const page = one(awake());
     const name = STREAMS[1]!;
     const publish = () => server.publish(STREAMS[pick % 2]!, `server-${++published}`);
@@ -221,9 +226,9 @@ function createWalk(loop: Loop, { trace: tracing = false, share }: WalkOptions) 
       },
       crash: () => one(alive())?.tab.crash(),
       freeze: () => page?.tab.freeze(),
-      resume: () => one(busy.filter(({ tab }) => tab.frozen))?.tab.resume(),
+      resume: () => one(responsive.filter(({ tab }) => tab.frozen))?.tab.resume(),
       cache: () => page?.tab.cache(),
-      restore: () => one(busy.filter(({ tab }) => tab.cached))?.tab.restore(),
+      restore: () => one(responsive.filter(({ tab }) => tab.cached))?.tab.restore(),
       block() {
         page?.tab.block();
         loop.later(200 + (pick / 60) * 14_000, () => void (page?.tab.blocked && page.tab.unblock()));
@@ -257,7 +262,7 @@ function createWalk(loop: Loop, { trace: tracing = false, share }: WalkOptions) 
         const others = awake().filter((other) => other !== page && other.key === page.key);
         hearing = new Set(shares ? others : []);
         page.client.logout();
-        loop.later(10, () => {
+        loop.later(delays.messageMs + 1, () => {
           for (const { name, tab, client } of hearing) {
             if (tab.awake && !client.signal.aborted) complain(`${name} didn't hear of the logout`);
           }
@@ -267,6 +272,10 @@ function createWalk(loop: Loop, { trace: tracing = false, share }: WalkOptions) 
       login() {
         become(["ada", "bob"][pick % 2]!);
         open();
+      },
+      clear() {
+        browser.stored.clear();
+        counted = false;
       },
       wait() {},
     };
@@ -317,6 +326,7 @@ function createWalk(loop: Loop, { trace: tracing = false, share }: WalkOptions) 
   /** Time passes until all is as it must be, and it stays so. */
   async function calm(when: string): Promise<void> {
     const since = loop.now;
+    await loop.advance(2_000); // one that had given up comes back where a leader shows that it works
     let found = unsettled();
     while (found.length && loop.now - since < HEAL_MS) {
       await loop.advance(500);
