@@ -5,6 +5,9 @@ import { isStream } from "../payload.ts";
 /** Where a leader stands in a stream that a follower joined; null: no room for it. */
 export type Standing = { readonly position: WirePosition | null; readonly live: boolean } | null;
 
+/** The `ref` of the join that names every stream of a tab, as HELLO does; those of SUBSCRIBE count from 1. */
+export const HELLO = 0;
+
 /** What the leader says of itself, once a second and when asked. */
 export interface Lead {
   readonly t: "lead";

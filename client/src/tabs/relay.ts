@@ -4,7 +4,7 @@ import { toWire } from "../position.ts";
 import type { TabsHost } from "../sharing.ts";
 import type { OpenTransport, Transport } from "../transport.ts";
 import type { TabsEnvironment } from "./environment.ts";
-import type { Lead, Letter, Standing } from "./letters.ts";
+import { HELLO, type Lead, type Letter, type Standing } from "./letters.ts";
 
 const BEAT_MS = 1_000;
 /** A tab whose beacon can be taken this long after its letter is dead. */
@@ -184,6 +184,8 @@ export function createRelay(parts: RelayParts): Relay {
   function join({ tab: to, ref, streams, anew }: Extract<Letter, { t: "join" }>): void {
     const known = follower(to);
     if (!welcome) return; // it joins again when the connection stands
+    // What it doesn't name any more, it gave up while there was no connection to say so on.
+    if (ref === HELLO && !anew) leave(known, [...known.streams].filter((name) => !Object.hasOwn(streams, name)));
     const standings: Record<string, Standing> = {};
     for (const [name, claim] of Object.entries(streams)) {
       const held = host.hold(name, claim, anew);

@@ -4,7 +4,7 @@ import type { WirePosition } from "../position.ts";
 import type { Ending, Transport, TransportEvents } from "../transport.ts";
 import type { TabsEnvironment } from "./environment.ts";
 import type { createHttp, Sync } from "./http.ts";
-import type { Lead, Letter, Standing } from "./letters.ts";
+import { HELLO, type Lead, type Letter, type Standing } from "./letters.ts";
 
 /** A letter reaches nobody while nobody leads: it is said again. */
 const REPEAT_MS = 1_000;
@@ -12,8 +12,6 @@ const REPEAT_MS = 1_000;
 const KEPT = 1_000;
 /** Messages of one follower at once: the server bounds those of a socket. */
 const IN_FLIGHT = 8;
-/** The `ref` of HELLO's join; those of SUBSCRIBE count from 1. */
-const HELLO = 0;
 
 type Claims = Readonly<Record<string, WirePosition | null>>;
 

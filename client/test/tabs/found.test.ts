@@ -98,6 +98,21 @@ test("a letter that was long on its way doesn't turn back the count of leadershi
   expect(Number(browser.stored.get(count))).toBeGreaterThan(9);
 });
 
+test("a stream that a tab gives up while there is no connection is not served for it afterwards", async () => {
+  const [, second] = [open(), open()];
+  await loop.advance(500);
+  const subscription = second.client.subscribe("s");
+  await loop.advance(500);
+  expect(server.served(server.socket)).toEqual(["s"]);
+  browser.network.state = "down";
+  await loop.advance(500);
+  subscription.close();
+  browser.network.state = "up";
+  await loop.advance(10_000);
+  expect(second.client.state).toBe("CONNECTED");
+  expect(server.connected.flatMap((socket) => server.served(socket))).toEqual([]);
+});
+
 test("a hand-over among twenty tabs takes few words", async () => {
   const tabs = Array.from({ length: 20 }, () => open("/d/STREAM"));
   for (const { client } of tabs) follow(client, "s");
