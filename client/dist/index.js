@@ -2626,6 +2626,7 @@ function createElection(key, environment2, events) {
   }
   const plausible = (seen) => seen <= Math.max(term2, stored2()) + LEAP;
   function store() {
+    if (term2 <= stored2()) return;
     try {
       storage?.setItem(`${key}:term`, String(term2));
     } catch {
@@ -2764,6 +2765,7 @@ function createHttp({ clock, random, fetch: fetch2 }, deltaUrl) {
 }
 
 // src/tabs/letters.ts
+var HELLO = 0;
 var string = (value) => typeof value === "string";
 var id = (value) => typeof value === "string" && value.length > 0 && value.length <= 200;
 var flag2 = (value) => typeof value === "boolean";
@@ -2932,6 +2934,7 @@ function createRelay(parts) {
   function join({ tab: to, ref, streams, anew }) {
     const known = follower(to);
     if (!welcome) return;
+    if (ref === HELLO && !anew) leave(known, [...known.streams].filter((name) => !Object.hasOwn(streams, name)));
     const standings = {};
     for (const [name, claim] of Object.entries(streams)) {
       const held = host.hold(name, claim, anew);
@@ -3024,7 +3027,6 @@ function watchRest({ clock, document }, host, link, afterMs) {
 var REPEAT_MS = 1e3;
 var KEPT = 1e3;
 var IN_FLIGHT = 8;
-var HELLO = 0;
 function createSharedTransport(parts, events) {
   const { tab, environment: environment2, http, leader: leader2, post } = parts;
   const life = new AbortController();
@@ -3262,6 +3264,7 @@ function share(key, host, environment2, { deltaUrl }) {
   let leader2 = null;
   let relay = null;
   let transport = null;
+  let askedAt = -Infinity;
   let asleep = false;
   let idle = false;
   let solo = false;
@@ -3291,7 +3294,10 @@ function share(key, host, environment2, { deltaUrl }) {
       settings.error(error);
     }
   }
-  const ask = () => post({ t: "ask", tab, visible: visible(), seen: election.term });
+  function ask() {
+    askedAt = settings.clock.now();
+    post({ t: "ask", tab, visible: visible(), seen: election.term });
+  }
   const election = createElection(key, environment2, {
     lead() {
       watch.stop();
@@ -3403,7 +3409,7 @@ function share(key, host, environment2, { deltaUrl }) {
     if (letter.failed) transport?.end(letter.failed);
     else if (idle && letter.welcome) host.retry();
     else transport?.led();
-    if (missing && !idle) ask();
+    if (missing && !idle && (other || settings.clock.now() - askedAt >= ASK_AGAIN_MS)) ask();
     changed();
   }
   function fresh({ welcome, age, retryAt }) {
@@ -3493,6 +3499,7 @@ function share(key, host, environment2, { deltaUrl }) {
   };
 }
 var SLACK_MS = 15e3;
+var ASK_AGAIN_MS = 500;
 
 // src/outage.ts
 function outages(watch, now = () => performance.now()) {
