@@ -90,8 +90,10 @@ export function createSharedTransport(parts: SharedParts, events: TransportEvent
     const claims = joins.get(ref);
     const welcome = leader()?.welcome;
     if (!claims || !welcome) return;
+    const places = Object.keys(claims).map((name) => standings[name]);
+    if (places.includes(undefined)) return; // the answer to a join of an earlier transport
     joins.delete(ref);
-    if (Object.keys(claims).some((name) => !standings[name])) return parts.full();
+    if (places.includes(null)) return parts.full();
     if (ref === HELLO) deliver({ ...welcome, limits: { ...welcome.limits, in_flight: IN_FLIGHT } });
     else deliver({ type: "SUBSCRIBED", ref });
     for (const [name, claim] of Object.entries(claims)) {

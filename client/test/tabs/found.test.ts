@@ -113,6 +113,24 @@ test("a stream that a tab gives up while there is no connection is not served fo
   expect(server.connected.flatMap((socket) => server.served(socket))).toEqual([]);
 });
 
+test("the answer to an earlier join doesn't refuse what was joined since", async () => {
+  browser = createBrowser(loop, server, () => 404, { lockMs: 1, messageMs: 1_500 });
+  browser.cookie = "ada";
+  const first = open();
+  await loop.advance(2_000);
+  const second = open();
+  follow(second.client, "s");
+  let joins = 0;
+  browser.posted = (tab, letter) => {
+    // The connection is lost and back while the letter is on its way; by then, more is shown.
+    if (tab !== second.tab || (letter as { t: string }).t !== "join" || joins++) return;
+    server.drop();
+    follow(second.client, "t");
+  };
+  await loop.advance(15_000);
+  expect([first, second].map(({ client }) => client.role)).toEqual(["leader", "follower"]);
+});
+
 test("a hand-over among twenty tabs takes few words", async () => {
   const tabs = Array.from({ length: 20 }, () => open("/d/STREAM"));
   for (const { client } of tabs) follow(client, "s");

@@ -144,7 +144,8 @@ export function createTab(browser: Browser, id: string): Tab {
   }
 
   /** When a timer really runs. */
-  function throttled(ms: number, nesting: number): number {
+  function throttled(asked: number, nesting: number): number {
+    const ms = Math.max(1, Math.trunc(asked)); // whole milliseconds, and never none
     if (document.visibilityState === "visible") return ms;
     const every = nesting >= CHAIN && loop.now - hiddenAt >= INTENSIVE_MS ? 60_000 : 1_000;
     return Math.ceil((loop.now + ms) / every) * every - loop.now;
