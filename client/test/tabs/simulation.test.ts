@@ -33,6 +33,25 @@ async function walks(from: number, count: number, options: WalkOptions): Promise
 
 const seeds = WALK_SEED === undefined ? ([Number(WALK_FROM), Number(WALKS)] as const) : ([Number(WALK_SEED), 1] as const);
 
+test("the same seed gives the same walk", async () => {
+  const run = () => walk(7, commandsOf(7), { share: shareTabs, trace: true });
+  const [first, second] = [await run(), await run()];
+  expect(first.trace.length).toBeGreaterThan(100);
+  expect(second).toEqual(first);
+});
+
+test("a walk notices tabs that don't hear each other, and what is printed of it is short and fails alike", async () => {
+  const share: WalkOptions["share"] = (how) => {
+    const deaf = { ...how.environment, openPipe: () => ({ post() {}, close() {} }) };
+    return shareTabs({ ...how, environment: deaf });
+  };
+  const commands = commandsOf(3);
+  const { problems } = await walk(3, commands, { share });
+  expect(problems.join()).toContain("candidate RECONNECTING");
+  const short = await shrink(commands, async (some) => (await walk(3, some, { share })).problems.length > 0, 5_000);
+  expect(short.map((command) => command.do)).toEqual(["open", "open"]);
+});
+
 test("tabs that share nothing keep every promise, whatever happens to them", async () => {
   const sums = await walks(seeds[0], WALK_SEED === undefined ? 100 : 1, {});
   console.log(`solo: ${JSON.stringify(sums)}`);
