@@ -1,10 +1,11 @@
 /** A browser without a browser: tabs with a life of their own in one virtual time. */
+import type { TabsEnvironment } from "../../src/tabs/environment.ts";
 import type { FakeServer } from "../../src/testing.ts";
 import { createChannels, type Channels } from "./channels.ts";
 import { createLocks, type Locks } from "./locks.ts";
 import type { Loop } from "./loop.ts";
 import { createNetwork, type Network } from "./network.ts";
-import { createTab, type Tab, type TabsEnvironment } from "./tab.ts";
+import { createTab, type Tab } from "./tab.ts";
 
 export type Response = Awaited<ReturnType<TabsEnvironment["fetch"]>>;
 

@@ -1,19 +1,8 @@
 import type { Clock } from "../../src/clock.ts";
 import type { SocketLike } from "../../src/transport.ts";
+import type { TabsEnvironment } from "../../src/tabs/environment.ts";
 import type { Browser } from "./browser.ts";
 import type { Task } from "./loop.ts";
-
-/** What the tab sharing takes of a browser. */
-export interface TabsEnvironment {
-  readonly locks: Pick<LockManager, "request" | "query"> | undefined;
-  openPipe(name: string, received: (data: unknown) => void): { post(data: unknown): void; close(): void } | undefined;
-  readonly storage: Pick<Storage, "getItem" | "setItem" | "removeItem"> | undefined;
-  readonly clock: Clock;
-  readonly random: () => number;
-  readonly window: EventTarget | undefined;
-  readonly document: (EventTarget & { readonly visibilityState?: string }) | undefined;
-  fetch(url: string, init?: { signal?: AbortSignal }): Promise<{ ok: boolean; status: number; json(): Promise<unknown> }>;
-}
 
 /** What a task is, since a frozen page stops some and not others. */
 export type TaskKind = "timer" | "channel" | "lock" | "network";

@@ -1,12 +1,14 @@
 /** A walk: a browser with some tabs, a server, and whatever may happen to them, checked against what is promised. */
 import { connect } from "../../src/index.ts";
+import type { Tabs } from "../../src/sharing.ts";
+import type { TabsEnvironment } from "../../src/tabs/environment.ts";
 import { FakeServer, type FakeSocket } from "../../src/testing.ts";
 import { createBrowser, type Browser } from "./browser.ts";
 import { print, type Command } from "./commands.ts";
-import type { Tabs } from "../../src/sharing.ts";
 import { createLoop, type Loop } from "./loop.ts";
 import { createPage, type Page, type Sent } from "./page.ts";
-import type { Tab, TabsEnvironment } from "./tab.ts";
+import { leaks, unsettled, wrongMessages } from "./promises.ts";
+import type { Tab } from "./tab.ts";
 
 const STREAMS = ["s", "t"];
 const MAX_TABS = 6;
@@ -123,6 +125,8 @@ function createWalk(loop: Loop, { trace: tracing = false, share }: WalkOptions) 
   browser.lacks.pipe = chance(0.04);
   const shares = share !== undefined && !browser.lacks.locks && !browser.lacks.pipe;
 
+  const world = { browser, server, pages, sent, shares };
+
   for (const name of STREAMS) {
     const log = server.log(name);
     // Snapshots hold the state, where there is one; else everything comes as entries.
@@ -157,10 +161,6 @@ function createWalk(loop: Loop, { trace: tracing = false, share }: WalkOptions) 
 
   const alive = () => pages.filter(({ tab }) => tab.alive);
   const awake = () => pages.filter(({ tab }) => tab.awake);
-  /** Those that must be connected now: of the user who is logged in, and not ended by an earlier logout. */
-  const working = () =>
-    awake().filter(({ key, client }) => key === browser.cookie && !client.signal.aborted && client.state !== "FAILED");
-
   function open(): void {
     if (browser.cookie !== null && alive().length < MAX_TABS) start(browser.open(), browser.cookie);
   }
@@ -282,101 +282,24 @@ function createWalk(loop: Loop, { trace: tracing = false, share }: WalkOptions) 
     actions[kind]();
   }
 
-  // -- what must hold ----------------------------------------------------------------------------
-
-  /** What is not yet as it must be once everything has calmed down. */
-  function unsettled(): string[] {
-    const found: string[] = [];
-    const team = working();
-    for (const { name, client, key, left } of awake()) {
-      const { state, signal } = client;
-      if (!left && (signal.aborted || state === "FAILED")) found.push(`${name} ended: ${state}`);
-      if (key !== browser.cookie && !signal.aborted && state !== "FAILED") found.push(`${name} of ${key} still is ${state}`);
-    }
-    for (const { name: page, client, screens } of team) {
-      const { state, sync, waiting, snapshot } = client;
-      if (state !== "CONNECTED" || sync.kind !== "live" || waiting) {
-        found.push(`${page} is ${snapshot.role} ${state} ${sync.kind}, ${waiting} waiting`);
-      }
-      for (const [name, { seen }] of screens) {
-        const { entries } = server.log(name);
-        const same = seen.length === entries.length && entries.every(({ payload }, index) => payload === seen[index]);
-        if (!same) found.push(`${page} shows ${seen.length} of ${entries.length} entries of ${name}`);
-      }
-    }
-    const roles = team.map(({ client }) => client.snapshot.role).sort();
-    const expected = team.map((_, index) => (!shares ? "solo" : index ? "follower" : "leader")).sort();
-    if (String(roles) !== String(expected)) found.push(`roles are ${roles}`);
-    for (const { name, client } of shares ? team : []) {
-      const { tabs } = client.snapshot;
-      const marked = [tabs.length, tabs.filter(({ leader }) => leader).length, tabs.filter(({ mine }) => mine).length];
-      if (String(marked) !== `${team.length},1,1`) found.push(`${name} sees ${marked} tabs, leaders, itself`);
-    }
-    const shown = new Set(team.flatMap(({ screens }) => [...screens.keys()]));
-    for (const socket of server.connected) {
-      const idle = server.served(socket).filter((stream) => !shown.has(stream));
-      if (idle.length) found.push(`the server serves ${idle}, which nobody shows`);
-    }
-    const sockets = server.connected.length;
-    const wanted = shares ? Math.min(team.length, 1) : team.length;
-    if (sockets !== wanted) found.push(`${sockets} sockets for ${team.length} tabs`);
-    return found;
-  }
+  // -- the end -----------------------------------------------------------------------------------
 
   /** Time passes until all is as it must be, and it stays so. */
   async function calm(when: string): Promise<void> {
     const since = loop.now;
     await loop.advance(2_000); // one that had given up comes back where a leader shows that it works
-    let found = unsettled();
+    let found = unsettled(world);
     while (found.length && loop.now - since < HEAL_MS) {
       await loop.advance(500);
-      found = unsettled();
+      found = unsettled(world);
     }
     stats.healMs = Math.max(stats.healMs, loop.now - since);
     for (const problem of found) complain(`${when}, after ${HEAL_MS} ms: ${problem}`);
     if (found.length) return;
     const { hellos } = stats;
     await loop.advance(HEARTBEAT_MS * 1.5);
-    for (const problem of unsettled()) complain(`${when}, it didn't stay: ${problem}`);
+    for (const problem of unsettled(world)) complain(`${when}, it didn't stay: ${problem}`);
     if (hellos !== stats.hellos) complain(`${when}, the connection changed in calm`);
-  }
-
-  function checkMessages(): void {
-    const applied = new Map(server.applied.map(({ id }) => [id, 0]));
-    for (const { id } of server.applied) applied.set(id, applied.get(id)! + 1);
-    for (const { id, page, payload, outcome, settled } of sent) {
-      const times = applied.get(id) ?? 0;
-      const what = `${payload} (${outcome || "open"})`;
-      if (times > 1) complain(`${what} was applied ${times} times`);
-      if (outcome === "acked" && times !== 1) complain(`${what} was not applied`);
-      if (outcome === "ClosedError" && times) complain(`${what} was applied, and its sender told that it was never sent`);
-      if (settled > 1 || (!settled && page.tab.alive)) complain(`${what} settled ${settled} times`);
-      const allowed = ["acked", ...(page.left ? ["ClosedError", "OutcomeUnknown"] : [])];
-      if (settled && !allowed.includes(outcome)) complain(`${what} was not acknowledged`);
-    }
-    const bodies = server.applied.map(({ payload }) => payload);
-    if (new Set(bodies).size !== bodies.length) complain("one message took effect under two ids");
-    for (const stream of STREAMS) {
-      const last = new Map<string, string>();
-      for (const { payload } of server.applied.filter((message) => message.stream === stream)) {
-        const [tab] = String(payload).split("-") as [string];
-        if ((last.get(tab) ?? "") >= String(payload)) complain(`${payload} overtook ${last.get(tab)}`);
-        last.set(tab, String(payload));
-      }
-    }
-  }
-
-  function checkLeaks(): void {
-    for (const { tab } of alive()) {
-      if (tab.timers) complain(`${tab.id} has ${tab.timers} timers after close()`);
-      const { window, document } = tab.environment;
-      const listening = [...window.listening, ...document.listening];
-      if (listening.length) complain(`${tab.id} still listens to ${listening} after close()`);
-    }
-    const { locks, channels, network } = browser;
-    for (const tab of locks.users) complain(`${tab.id} holds or waits for a lock after close()`);
-    for (const tab of channels.users) complain(`${tab.id} has an open pipe after close()`);
-    if (network.cables.size || server.connected.length) complain(`sockets after close()`);
   }
 
   async function run(commands: readonly Command[]): Promise<Outcome> {
@@ -413,8 +336,7 @@ function createWalk(loop: Loop, { trace: tracing = false, share }: WalkOptions) 
     if (problems.length) return;
     for (const { client } of alive()) client.close();
     await loop.advance(5_000);
-    checkMessages();
-    checkLeaks();
+    for (const problem of [...wrongMessages(world), ...leaks(world)]) complain(problem);
   }
 
   return { run };
