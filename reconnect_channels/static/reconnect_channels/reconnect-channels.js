@@ -3065,8 +3065,10 @@ function createSharedTransport(parts, events) {
     const claims = joins.get(ref);
     const welcome = leader2()?.welcome;
     if (!claims || !welcome) return;
+    const places = Object.keys(claims).map((name) => standings[name]);
+    if (places.includes(void 0)) return;
     joins.delete(ref);
-    if (Object.keys(claims).some((name) => !standings[name])) return parts.full();
+    if (places.includes(null)) return parts.full();
     if (ref === HELLO) deliver({ ...welcome, limits: { ...welcome.limits, in_flight: IN_FLIGHT } });
     else deliver({ type: "SUBSCRIBED", ref });
     for (const [name, claim] of Object.entries(claims)) {
