@@ -27,9 +27,7 @@ def reconnect_client(request: Any = None, *, nonce: Any = None, core: bool = Fal
     :param nonce: of the page's content security policy; default: django-csp's `request.csp_nonce`.
     :param core: the small bundle, whose tabs share nothing.
     """
-    if nonce is None:
-        nonce = getattr(request, "csp_nonce", None)
-    return pages.script(request, nonce="" if nonce is None else str(nonce), core=core)
+    return pages.script(request, nonce=nonce, core=core)
 
 
 def reconnect_positions(*what: Any) -> SafeString:

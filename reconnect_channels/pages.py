@@ -27,20 +27,26 @@ ESCAPES = {ord("<"): "\\u003C", ord(">"): "\\u003E", ord("&"): "\\u0026"}
 Positions = Mapping[str, Mapping[str, Any]]
 
 
-def script(request: Any = None, *, nonce: str = "", core: bool = False) -> SafeString:
+def script(request: Any = None, *, nonce: Any = None, core: bool = False) -> SafeString:
     """The module script of the client, with who is logged in and where deltas are.
 
     :param request: whose `user` and `session` give the identity key; None = no key.
-    :param nonce: of the page's content security policy.
+    :param nonce: of the page's content security policy; default: django-csp's `request.csp_nonce`.
     :param core: the small bundle, whose tabs share nothing.
     """
-    attributes = [("type", "module"), ("src", static(BUNDLES[core]))]
-    if nonce:
-        attributes.append(("nonce", nonce))
-    rest = [("data-key", _key(request)), ("data-delta", _delta())]
-    given = format_html_join("", ' {}="{}"', attributes)
-    data = format_html_join("", ' {}="{}"', [(name, value) for name, value in rest if value])
+    nonce = _text(nonce) or _text(getattr(request, "csp_nonce", None))
+    given = _attributes(type="module", src=static(BUNDLES[core]), nonce=nonce)
+    data = _attributes(**{"data-key": _key(request), "data-delta": _delta()})
     return format_html("<script{} data-reconnect-channels{}></script>", given, data)
+
+
+def _attributes(**values: str | None) -> SafeString:
+    return format_html_join("", ' {}="{}"', [(name, value) for name, value in values.items() if value])
+
+
+def _text(nonce: Any) -> str:
+    """A nonce as text, which makes it: Django's is false until it was used."""
+    return "" if nonce is None else str(nonce)
 
 
 def _key(request: Any) -> str | None:

@@ -2152,6 +2152,19 @@ function choose(rows2, { me, dead, now }, caps) {
   return { adopted: left.sort(byPlace), refused };
 }
 
+// src/held-lock.ts
+function holdLock(locks, name, held = () => {
+}) {
+  let release;
+  const life = new Promise((resolve) => release = resolve);
+  const hold = () => {
+    held();
+    return life;
+  };
+  locks.request(name, hold).catch(held);
+  return release;
+}
+
 // src/persistence/beacon.ts
 var ANSWER_MS3 = 300;
 function lightBeacon(environment2, scope, putOut) {
@@ -2188,14 +2201,8 @@ function byLock(locks, scope, id2) {
   let release = () => {
   };
   return {
-    on: () => new Promise((lit) => {
-      const held = new Promise((resolve) => release = resolve);
-      const hold = () => {
-        lit();
-        return held;
-      };
-      locks.request(name(id2), hold).catch(() => lit());
-    }),
+    // Refused or stolen: then others take what is stored here, and the server keeps out what comes twice.
+    on: () => new Promise((lit) => release = holdLock(locks, name(id2), lit)),
     off: () => release(),
     async living(owners) {
       const { held = [] } = await locks.query();
@@ -2766,16 +2773,13 @@ function createHttp({ clock, random, fetch: fetch2 }, deltaUrl) {
 
 // src/tabs/letters.ts
 var HELLO = 0;
-var string = (value) => typeof value === "string";
 var id = (value) => typeof value === "string" && value.length > 0 && value.length <= 200;
-var flag2 = (value) => typeof value === "boolean";
-var object2 = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
 var term = (value) => isCount(value) && value < 2 ** 52;
 var optional = (check) => (value) => value === null || check(value);
 var every = (check) => (value) => Array.isArray(value) && value.every(check);
-var record = (check) => (value) => object2(value) && Object.entries(value).every(([name, held]) => isStream(name) && check(held));
-var shape = (fields) => (value) => object2(value) && Object.entries(fields).every(([name, check]) => check(value[name]));
-var position = optional(shape({ epoch: string, last_seq_id: isCount, checksum: isCount }));
+var record = (check) => (value) => object(value) && Object.entries(value).every(([name, held]) => isStream(name) && check(held));
+var shape = (fields) => (value) => object(value) && Object.entries(fields).every(([name, check]) => check(value[name]));
+var position = optional(shape({ epoch: text, last_seq_id: isCount, checksum: isCount }));
 var message = (value) => typeof value === "string" && value.length <= MAX_FRAME && value.startsWith('{"type":"MESSAGE"');
 var SHAPES2 = {
   lead: shape({
@@ -2783,21 +2787,21 @@ var SHAPES2 = {
     tab: id,
     client: id,
     welcome: optional(
-      shape({ session: string, node: string, clock: isCount, heartbeat_ms: isCount, streams: every(isStream), limits: object2 })
+      shape({ session: text, node: text, clock: isCount, heartbeat_ms: isCount, streams: every(isStream), limits: object })
     ),
     attempt: isCount,
     retryAt: optional((value) => typeof value === "number"),
     age: (value) => typeof value === "number",
-    tabs: every(shape({ id, visible: flag2 })),
-    failed: optional(shape({ code: isCount, reason: string }))
+    tabs: every(shape({ id, visible: flag })),
+    failed: optional(shape({ code: isCount, reason: text }))
   }),
   gone: shape({ term }),
-  frame: shape({ term, text: string }),
-  answer: shape({ term, to: id, text: string }),
-  joined: shape({ term, to: id, ref: isCount, streams: record(optional(shape({ position, live: flag2 }))) }),
+  frame: shape({ term, text }),
+  answer: shape({ term, to: id, text }),
+  joined: shape({ term, to: id, ref: isCount, streams: record(optional(shape({ position, live: flag }))) }),
   lost: shape({ term, to: id }),
-  ask: shape({ tab: id, visible: flag2, seen: term }),
-  join: shape({ term, tab: id, ref: isCount, streams: record(position), anew: flag2 }),
+  ask: shape({ tab: id, visible: flag, seen: term }),
+  join: shape({ term, tab: id, ref: isCount, streams: record(position), anew: flag }),
   leave: shape({ term, tab: id, streams: every(isStream) }),
   out: shape({ term, tab: id, id, text: message }),
   wake: shape({ tab: id }),
@@ -2805,8 +2809,12 @@ var SHAPES2 = {
   bye: shape({ tab: id }),
   logout: () => true
 };
+var SYNC = /^\{"type":"SYNC_(?:DELTA|SNAPSHOT)","stream":"([A-Za-z0-9._:-]+)"/;
+function syncStream(frame) {
+  return typeof frame === "string" ? SYNC.exec(frame)?.[1] : void 0;
+}
 function readLetter(data) {
-  if (!object2(data)) return null;
+  if (!object(data)) return null;
   const { t } = data;
   return typeof t === "string" && Object.hasOwn(SHAPES2, t) && SHAPES2[t](data) ? data : null;
 }
@@ -2837,7 +2845,7 @@ function createRelay(parts) {
     stopBeat();
     stopBeat = after(clock, BEAT_MS, life.signal, say);
     const age = clock.now() - heardAt;
-    post({ t: "lead", term: term2, tab, client, welcome, ...parts.waiting(), age, tabs: tabs(), failed });
+    post({ t: "lead", term: term2, tab, client, welcome, ...host.waiting(), age, tabs: tabs(), failed });
   }
   const open = (events) => {
     let over = false;
@@ -2845,6 +2853,10 @@ function createRelay(parts) {
       opened: events.opened,
       received(data) {
         heardAt = clock.now();
+        if (syncStream(data)) {
+          events.received(data);
+          return tell(data);
+        }
         const frame = parse(data);
         const type = frame?.type;
         if (type === "BYE") {
@@ -2863,9 +2875,7 @@ function createRelay(parts) {
           welcome = frame;
           terminal = failed = null;
           say();
-        } else if (welcome && followers.size && !PRIVATE.includes(String(type))) {
-          post({ t: "frame", term: term2, text: String(data) });
-        }
+        } else if (!PRIVATE.includes(String(type))) tell(data);
       },
       ended(ending) {
         down();
@@ -2875,6 +2885,9 @@ function createRelay(parts) {
         say();
       }
     });
+    function tell(data) {
+      if (!over && welcome && followers.size) post({ t: "frame", term: term2, text: String(data) });
+    }
     function supersede(other) {
       down();
       mine.close(1e3, "superseded");
@@ -3104,6 +3117,8 @@ function createSharedTransport(parts, events) {
     streams.delete(name);
   }
   function frame(text2) {
+    const name = syncStream(text2);
+    if (name && !streams.get(name)?.kept) return void (streams.has(name) && events.received(text2));
     const frame2 = JSON.parse(text2);
     switch (frame2["type"]) {
       case "SYNC_DELTA":
@@ -3116,12 +3131,12 @@ function createSharedTransport(parts, events) {
         return;
       }
       case "PING": {
-        const heads = Object.entries(frame2["heads"] ?? {}).filter(([name]) => streams.get(name)?.kept === null);
+        const heads = Object.entries(frame2["heads"] ?? {}).filter(([name2]) => streams.get(name2)?.kept === null);
         return deliver({ ...frame2, heads: Object.fromEntries(heads) });
       }
       case "ERROR": {
         const named = frame2["streams"];
-        const ours = Array.isArray(named) ? named.filter((name) => streams.has(name)) : [];
+        const ours = Array.isArray(named) ? named.filter((name2) => streams.has(name2)) : [];
         if (ours.length) deliver({ ...frame2, ref: void 0, streams: ours });
         return;
       }
@@ -3305,13 +3320,12 @@ function share(key, host, environment2, { deltaUrl }) {
       watch.stop();
       leader2 = null;
       const { term: term2 } = election;
-      const waiting = () => host.waiting();
       const superseded = (newer) => {
         if (election.term !== term2 || !election.leading) return;
         election.observe(newer);
         if (election.leading) election.resign();
       };
-      relay = createRelay({ key, tab, client, term: term2, host, environment: environment2, post, visible, waiting, superseded, changed });
+      relay = createRelay({ key, tab, client, term: term2, host, environment: environment2, post, visible, superseded, changed });
       relay.say();
       changed();
       host.restart("leader");
@@ -3356,14 +3370,7 @@ function share(key, host, environment2, { deltaUrl }) {
     settings.changed();
   }
   function begin() {
-    const beacon = new AbortController();
-    releaseBeacon = () => beacon.abort();
-    const hold = () => new Promise((release) => {
-      if (beacon.signal.aborted) release();
-      beacon.signal.addEventListener("abort", () => release());
-    });
-    environment2.locks.request(`${key}:tab:${tab}`, { signal: beacon.signal }, hold).catch(() => {
-    });
+    releaseBeacon = holdLock(environment2.locks, `${key}:tab:${tab}`);
     election.apply();
     watch.start();
     ask();

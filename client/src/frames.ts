@@ -125,10 +125,10 @@ export interface ClientFrame {
   readonly [field: string]: unknown;
 }
 
-type Check = (value: unknown) => boolean;
-const text: Check = (value) => typeof value === "string";
-const flag: Check = (value) => typeof value === "boolean";
-const object: Check = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
+export type Check = (value: unknown) => boolean;
+export const text: Check = (value) => typeof value === "string";
+export const flag: Check = (value) => typeof value === "boolean";
+export const object: Check = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
 const texts: Check = (value) => Array.isArray(value) && value.every(text);
 const maybe =
   (check: Check): Check =>

@@ -12,11 +12,6 @@ from .. import pages
 register = template.Library()
 
 
-def _text(nonce: Any) -> str:
-    """A nonce as text, which makes it: Django's is false until it was used."""
-    return "" if nonce is None else str(nonce)
-
-
 @register.simple_tag(takes_context=True)
 def reconnect_client(context: template.Context, core: bool = False) -> SafeString:
     """The module script that sets `ReconnectChannels`; carries the page's CSP nonce if there is one.
@@ -30,9 +25,7 @@ def reconnect_client(context: template.Context, core: bool = False) -> SafeStrin
 
     :param core: `{% reconnect_client core=True %}` serves the small bundle, whose tabs share nothing.
     """
-    request = context.get("request")
-    nonce = _text(context.get("csp_nonce")) or _text(getattr(request, "csp_nonce", None))
-    return pages.script(request, nonce=nonce, core=core)
+    return pages.script(context.get("request"), nonce=context.get("csp_nonce"), core=core)
 
 
 @register.simple_tag

@@ -1,3 +1,4 @@
+import { holdLock } from "../held-lock.ts";
 import { uuid4 } from "../random.ts";
 import type { Channel, PersistenceEnvironment } from "./environment.ts";
 
@@ -63,16 +64,8 @@ function byLock(locks: Pick<LockManager, "request" | "query">, scope: string, id
   const name = (owner: string) => `${scope}:outbox:${owner}`;
   let release = () => {};
   return {
-    on: () =>
-      new Promise<void>((lit) => {
-        const held = new Promise<void>((resolve) => (release = resolve));
-        const hold = () => {
-          lit();
-          return held;
-        };
-        // Refused or stolen: then others take what is stored here, and the server keeps out what comes twice.
-        locks.request(name(id), hold).catch(() => lit());
-      }),
+    // Refused or stolen: then others take what is stored here, and the server keeps out what comes twice.
+    on: () => new Promise<void>((lit) => (release = holdLock(locks, name(id), lit))),
     off: () => release(),
     async living(owners) {
       const { held = [] } = await locks.query();

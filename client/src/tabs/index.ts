@@ -1,3 +1,4 @@
+import { holdLock } from "../held-lock.ts";
 import { uuid4 } from "../random.ts";
 import { alone, type Role, type TabInfo, type Tabs, type TabsHost, type TabsLink } from "../sharing.ts";
 import { createElection } from "./election.ts";
@@ -90,13 +91,12 @@ function share(key: string, host: TabsHost, environment: TabsEnvironment, { delt
       watch.stop();
       leader = null;
       const { term } = election;
-      const waiting = () => host.waiting();
       const superseded = (newer: number) => {
         if (election.term !== term || !election.leading) return;
         election.observe(newer);
         if (election.leading) election.resign();
       };
-      relay = createRelay({ key, tab, client, term, host, environment, post, visible, waiting, superseded, changed });
+      relay = createRelay({ key, tab, client, term, host, environment, post, visible, superseded, changed });
       relay.say();
       changed();
       host.restart("leader");
@@ -148,14 +148,7 @@ function share(key: string, host: TabsHost, environment: TabsEnvironment, { delt
 
   function begin(): void {
     // Held as long as this tab lives: whoever gets it knows that the tab doesn't.
-    const beacon = new AbortController();
-    releaseBeacon = () => beacon.abort();
-    const hold = () =>
-      new Promise<void>((release) => {
-        if (beacon.signal.aborted) release();
-        beacon.signal.addEventListener("abort", () => release());
-      });
-    environment.locks!.request(`${key}:tab:${tab}`, { signal: beacon.signal }, hold).catch(() => {});
+    releaseBeacon = holdLock(environment.locks!, `${key}:tab:${tab}`);
     election.apply();
     watch.start();
     ask();

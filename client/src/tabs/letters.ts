@@ -1,4 +1,4 @@
-import { MAX_FRAME, type Welcome } from "../frames.ts";
+import { flag, MAX_FRAME, object, text, type Check, type Welcome } from "../frames.ts";
 import { isCount, type WirePosition } from "../position.ts";
 import { isStream } from "../payload.ts";
 
@@ -67,11 +67,7 @@ export type Letter =
   | { readonly t: "bye"; readonly tab: string }
   | { readonly t: "logout" };
 
-type Check = (value: unknown) => boolean;
-const string: Check = (value) => typeof value === "string";
 const id: Check = (value) => typeof value === "string" && value.length > 0 && value.length <= 200;
-const flag: Check = (value) => typeof value === "boolean";
-const object: Check = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
 /** Below what the wire can count, so that somebody's nonsense leaves room to count on. */
 const term: Check = (value) => isCount(value) && value < 2 ** 52;
 const optional =
@@ -91,7 +87,7 @@ const shape =
   (value) =>
     object(value) && Object.entries(fields).every(([name, check]) => check((value as Record<string, unknown>)[name]));
 
-const position = optional(shape({ epoch: string, last_seq_id: isCount, checksum: isCount }));
+const position = optional(shape({ epoch: text, last_seq_id: isCount, checksum: isCount }));
 const message: Check = (value) =>
   typeof value === "string" && value.length <= MAX_FRAME && value.startsWith('{"type":"MESSAGE"');
 
@@ -101,17 +97,17 @@ const SHAPES: Record<Letter["t"], Check> = {
     tab: id,
     client: id,
     welcome: optional(
-      shape({ session: string, node: string, clock: isCount, heartbeat_ms: isCount, streams: every(isStream), limits: object }),
+      shape({ session: text, node: text, clock: isCount, heartbeat_ms: isCount, streams: every(isStream), limits: object }),
     ),
     attempt: isCount,
     retryAt: optional((value) => typeof value === "number"),
     age: (value) => typeof value === "number",
     tabs: every(shape({ id, visible: flag })),
-    failed: optional(shape({ code: isCount, reason: string })),
+    failed: optional(shape({ code: isCount, reason: text })),
   }),
   gone: shape({ term }),
-  frame: shape({ term, text: string }),
-  answer: shape({ term, to: id, text: string }),
+  frame: shape({ term, text }),
+  answer: shape({ term, to: id, text }),
   joined: shape({ term, to: id, ref: isCount, streams: record(optional(shape({ position, live: flag }))) }),
   lost: shape({ term, to: id }),
   ask: shape({ tab: id, visible: flag, seen: term }),
@@ -123,6 +119,13 @@ const SHAPES: Record<Letter["t"], Check> = {
   bye: shape({ tab: id }),
   logout: () => true,
 };
+
+const SYNC = /^\{"type":"SYNC_(?:DELTA|SNAPSHOT)","stream":"([A-Za-z0-9._:-]+)"/;
+
+/** The stream of a sync frame, where it stands as the server writes it: frames that only pass aren't parsed for it. */
+export function syncStream(frame: unknown): string | undefined {
+  return typeof frame === "string" ? SYNC.exec(frame)?.[1] : undefined;
+}
 
 /** A letter, if it is one: whatever script runs on this origin may write on the pipe. */
 export function readLetter(data: unknown): Letter | null {

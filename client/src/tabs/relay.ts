@@ -4,7 +4,7 @@ import { toWire } from "../position.ts";
 import type { TabsHost } from "../sharing.ts";
 import type { OpenTransport, Transport } from "../transport.ts";
 import type { TabsEnvironment } from "./environment.ts";
-import { HELLO, type Lead, type Letter, type Standing } from "./letters.ts";
+import { HELLO, syncStream, type Lead, type Letter, type Standing } from "./letters.ts";
 
 const BEAT_MS = 1_000;
 /** A tab whose beacon can be taken this long after its letter is dead. */
@@ -21,8 +21,6 @@ export interface RelayParts {
   readonly environment: TabsEnvironment;
   post(letter: Letter): void;
   visible(): boolean;
-  /** What the leader waits for while its connection is down. */
-  waiting(): { readonly attempt: number; readonly retryAt: number | null };
   /** The server has a newer socket of this browser. */
   superseded(term: number): void;
   /** The list of tabs changed. */
@@ -72,7 +70,7 @@ export function createRelay(parts: RelayParts): Relay {
     stopBeat();
     stopBeat = after(clock, BEAT_MS, life.signal, say);
     const age = clock.now() - heardAt;
-    post({ t: "lead", term, tab, client, welcome, ...parts.waiting(), age, tabs: tabs(), failed });
+    post({ t: "lead", term, tab, client, welcome, ...host.waiting(), age, tabs: tabs(), failed });
   }
 
   // -- the server's side ---------------------------------------------------------------------------
@@ -83,6 +81,10 @@ export function createRelay(parts: RelayParts): Relay {
       opened: events.opened,
       received(data) {
         heardAt = clock.now();
+        if (syncStream(data)) {
+          events.received(data);
+          return tell(data);
+        }
         const frame = parse(data);
         const type = frame?.type;
         if (type === "BYE") {
@@ -101,9 +103,7 @@ export function createRelay(parts: RelayParts): Relay {
           welcome = frame as unknown as Welcome;
           terminal = failed = null;
           say();
-        } else if (welcome && followers.size && !PRIVATE.includes(String(type))) {
-          post({ t: "frame", term, text: String(data) });
-        }
+        } else if (!PRIVATE.includes(String(type))) tell(data);
       },
       ended(ending) {
         down();
@@ -113,6 +113,11 @@ export function createRelay(parts: RelayParts): Relay {
         say();
       },
     });
+
+    /** Those that it may concern, after this tab: what it says of its positions follows what it passed on. */
+    function tell(data: unknown): void {
+      if (!over && welcome && followers.size) post({ t: "frame", term, text: String(data) });
+    }
 
     function supersede(other?: unknown): void {
       down();

@@ -4,7 +4,7 @@ import type { WirePosition } from "../position.ts";
 import type { Ending, Transport, TransportEvents } from "../transport.ts";
 import type { TabsEnvironment } from "./environment.ts";
 import type { createHttp, Sync } from "./http.ts";
-import { HELLO, type Lead, type Letter, type Standing } from "./letters.ts";
+import { HELLO, syncStream, type Lead, type Letter, type Standing } from "./letters.ts";
 
 /** A letter reaches nobody while nobody leads: it is said again. */
 const REPEAT_MS = 1_000;
@@ -139,6 +139,8 @@ export function createSharedTransport(parts: SharedParts, events: TransportEvent
   // -- the server's frames ---------------------------------------------------------------------------
 
   function frame(text: string): void {
+    const name = syncStream(text);
+    if (name && !streams.get(name)?.kept) return void (streams.has(name) && events.received(text));
     const frame = JSON.parse(text) as Record<string, unknown>;
     switch (frame["type"]) {
       case "SYNC_DELTA":
