@@ -137,3 +137,87 @@ class DriftReport(models.Model):
 
     def __str__(self) -> str:
         return f"{self.client_id} on {self.stream}"
+
+
+class Node(models.Model):
+    """A server process that holds sockets. One that is silent is dead: its sessions are reaped."""
+
+    name = models.CharField(max_length=12, unique=True)
+    host = models.CharField(max_length=255)
+    pid = models.PositiveIntegerField()
+    draining = models.BooleanField(default=False)
+    started = models.DateTimeField(default=timezone.now)
+    seen = models.DateTimeField(default=timezone.now, db_index=True)
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.host}:{self.pid})"
+
+
+class ClientSession(models.Model):
+    """One client of one identity over all its reconnects; written behind (design 10.4)."""
+
+    class State(models.TextChoices):
+        LIVE = "live"
+        AWAY = "away"  # its socket ended; it is expected back
+        ENDED = "ended"
+
+    identity = models.CharField(max_length=200)
+    client_id = models.CharField(max_length=200)
+    socket = models.CharField(max_length=16)  # the `session` of the WELCOME that it got last
+    node = models.CharField(max_length=12, db_index=True)
+    term = models.BigIntegerField(default=0)
+    attempt = models.BigIntegerField(default=0)
+    state = models.CharField(max_length=5, choices=State.choices, default=State.LIVE)
+    streams = models.JSONField(default=dict)  # name -> [epoch, seq] that the client acknowledged
+    environment = models.CharField(max_length=16, default="other")
+    connects = models.PositiveIntegerField(default=1)
+    outage_ms = models.BigIntegerField(default=0)  # the last one: from a socket to the next WELCOME
+    close_code = models.PositiveSmallIntegerField(null=True)
+    created = models.DateTimeField(default=timezone.now)
+    connected = models.DateTimeField(default=timezone.now)
+    seen = models.DateTimeField(default=timezone.now, db_index=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["identity", "client_id"], name="reconnect_session_client"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.client_id} of {self.identity}"
+
+
+class Revocation(models.Model):
+    """A right that ended while sockets may live on it; a row, because the layer may drop it (design 10.5).
+
+    What is empty means "whichever".
+    """
+
+    identity = models.CharField(max_length=200, default="")
+    session = models.CharField(max_length=64, default="")  # hashed: a session's key is a secret
+    stream = models.CharField(max_length=100, default="")
+    created = models.DateTimeField(default=timezone.now, db_index=True)
+
+    def __str__(self) -> str:
+        return f"{self.identity or self.session or 'everybody'} on {self.stream or 'every stream'}"
+
+
+class StoredSnapshot(models.Model):
+    """The state of a stream at a position, folded from its log by `reduce` (design 7.7)."""
+
+    stream = models.ForeignKey(Stream, on_delete=models.CASCADE, related_name="snapshots")
+    version = models.PositiveIntegerField(default=1)
+    epoch = models.CharField(max_length=64)
+    seq = models.BigIntegerField()
+    checksum = models.BigIntegerField()
+    text = models.TextField()
+    created = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["stream", "version", "epoch", "seq"], name="reconnect_snapshot_position"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.stream_id}:{self.seq}"
