@@ -189,7 +189,7 @@ class Connection:
                 case exchange.Wake(subscription):
                     tap = self._taps.get(subscription)
                     if tap is not None:
-                        tap.room.set()
+                        tap.wake()
                 case exchange.Deliver(message):
                     self.delivery.take(message)
                 case exchange.Join():

@@ -35,14 +35,14 @@ class Tap(Protocol):
 class Feed:
     """A stream's live state. `window` is None until its head was read for the first time.
 
-    `flushed` is the position up to which live taps were served; what lies between it and the window's
+    `flushed` marks the position up to which live taps were served; what lies between it and the window's
     end goes out with the next flush (natural batching, design 9.3).
     """
 
     def __init__(self, name: str, loop: asyncio.AbstractEventLoop) -> None:
         self.name = name
         self.window: Window | None = None
-        self.flushed: Position | None = None
+        self.flushed: Mark | None = None
         self.verified_at = float("-inf")
         self.taps: set[Tap] = set()
         self.live: dict[Tap, None] = {}  # a dict keeps the order in which they came: nobody is always last
@@ -63,7 +63,7 @@ class Feed:
     def restart(self, position: Position) -> None:
         """Begins the window anew at a position that the log has proven; nobody is live on it yet."""
         self.window = Window(position)
-        self.flushed = position
+        self.flushed = Mark(position)
 
     def accept(self, entries: list[Entry]) -> bool:
         """Takes entries that continue the window's own checksum; False when one doesn't (a hole)."""
@@ -85,11 +85,14 @@ class Feed:
 
     def _flush(self) -> None:
         self._flushing = False
-        window, after = self.window, self.flushed
-        if window is None or after is None:
+        window, mark = self.window, self.flushed
+        if window is None or mark is None:
             return
-        self.flushed = window.position
-        if not self.live or after == window.position:
+        after = mark.position
+        if after == window.position:
+            return
+        if not self.live:
+            self.flushed = Mark(window.position)
             return
         if window.checksum_at(after.seq) != after.checksum:  # more came than the window holds
             self.jump(window.position)
@@ -99,9 +102,8 @@ class Feed:
             page = cut(after, slots, complete=True)
             taken, slots = slots[: len(page.wires)], slots[len(page.wires) :]
             text = delta(self.name, after, page.to, page.wires, True)
-            batch = Batch(
-                after, page.to, taken, {"type": "websocket.send", "text": text}, (page.to, len(text))
-            )
+            self.flushed = mark = mark.then(page.to, len(text))
+            batch = Batch(after, page.to, taken, {"type": "websocket.send", "text": text}, mark)
             for tap in list(self.live):
                 tap.push(batch)
             after = page.to
@@ -110,8 +112,9 @@ class Feed:
         """Goes on from a later position of the same history; live taps fall behind and read the log."""
         if self.window is None or self.window.position != position:
             self.restart(position)
+        self.flushed = mark = Mark(position)
         for tap in list(self.live):
-            tap.push(Batch(position, position, [], {}, (position, 0)))
+            tap.push(Batch(position, position, [], {}, mark))
 
     def replace(self, position: Position, reason: Resync) -> None:
         """Another history holds from now on: every tap resyncs."""

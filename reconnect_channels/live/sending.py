@@ -54,8 +54,8 @@ class Sender:
         self._send = send
         self._on_gone = on_gone
         self._pending: asyncio.Task[None] | None = None
-        self._line: deque[Event] = deque()
-        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._line: deque[Event] | None = None  # made where the server pushes back: on most sockets never
+        self._waiters: list[asyncio.Future[None]] | None = None
         self.gone = False
         self.idle = True  # the next event would go to the server at once
 
@@ -78,6 +78,8 @@ class Sender:
         if self.idle and not self._line:
             self.push(event)
         elif not self.gone:
+            if self._line is None:
+                self._line = deque()
             self._line.append(event)
             if len(self._line) > self.LINE:
                 self.end()
@@ -86,6 +88,8 @@ class Sender:
         """Waits until idle; False when the socket is gone."""
         while not self.idle and not self.gone:
             waiter = asyncio.get_running_loop().create_future()
+            if self._waiters is None:
+                self._waiters = []
             self._waiters.append(waiter)
             await waiter
         return not self.gone
@@ -107,8 +111,8 @@ class Sender:
             self._release()
 
     def _release(self) -> None:
-        while self._waiters:
-            waiter = self._waiters.popleft()
+        waiters, self._waiters = self._waiters, None
+        for waiter in waiters or ():
             if not waiter.done():
                 waiter.set_result(None)
 
@@ -117,7 +121,7 @@ class Sender:
         if self.gone:
             return
         self.gone, self.idle = True, False
-        self._line.clear()
+        self._line = None
         if self._pending is not None:
             self._pending.cancel()
         self._release()

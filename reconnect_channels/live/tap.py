@@ -32,23 +32,25 @@ UNREADABLE = "the log couldn't be read"
 class StreamTap:
     """Serves one subscription. Nothing is queued for it: what it can't take now it reads later."""
 
-    __slots__ = ("_connection", "_sender", "_task", "feed", "room", "subscription")
+    __slots__ = ("_connection", "_room", "_sender", "_task", "feed", "subscription")
 
     def __init__(self, connection: Connection, subscription: Subscription) -> None:
         self.subscription = subscription
         self.feed: Feed = connection.hub.join(subscription.name, self)
-        self.room = asyncio.Event()  # set when the client acknowledged something
         self._connection = connection
         self._sender = connection.sender
         self._task: asyncio.Task[None] | None = None
+        self._room: asyncio.Future[None] | None = None  # while it waits for the client to make some
 
     def push(self, batch: Batch) -> None:
         """Live entries: sent at once, or the stream falls behind."""
-        if self._sender.idle and batch.slots and self.subscription.offer(batch.after.seq, batch.mark):
+        if self._sender.idle and self.subscription.offer(batch.mark):
             self._sender.push(batch.event)
             return
         sent = self.subscription.sent
-        if sent is None or sent.seq < batch.to.seq:
+        if sent == batch.to:  # it went live while this flush was due
+            self.subscription.follow(batch.mark)
+        elif sent is None or sent.seq < batch.to.seq:
             self._fall_behind()
             self._serve(None)
 
@@ -65,6 +67,11 @@ class StreamTap:
             self._serve(None)
         else:
             self._serve(decision.reason or Resync.NEW)
+
+    def wake(self) -> None:
+        """The client acknowledged something."""
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
 
     def leave(self) -> None:
         """Synchronous: safe under cancellation."""
@@ -100,6 +107,9 @@ class StreamTap:
         except Exception:
             logger.warning("Stream %s couldn't be served", subscription.name, exc_info=True)
             self._connection.refuse([subscription], 503, Reason.UNAVAILABLE, UNREADABLE)
+        finally:
+            if self._task is asyncio.current_task():
+                self._task = None
 
     async def _catch_up(self) -> None:
         """Pages from ring or log until the sent position is the hub's; then, without a pause, live."""
@@ -112,6 +122,8 @@ class StreamTap:
                 if not said_complete:  # "you are current"
                     self._connection.write(delta(feed.name, sent, sent, [], True))
                 subscription.state = State.LIVE
+                if feed.flushed is not None and feed.flushed.position == sent:
+                    subscription.follow(feed.flushed)
                 feed.live[self] = None
                 return
             if not subscription.has_credit:
@@ -143,9 +155,10 @@ class StreamTap:
         self.subscription.waiting = True
         try:
             while not enough():
-                self.room.clear()
-                await self.room.wait()
+                self._room = asyncio.get_running_loop().create_future()
+                await self._room
         finally:
+            self._room = None
             self.subscription.waiting = False
 
     async def _send_snapshot(self, reason: Resync) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from enum import Enum, auto
 
 from .position import Position
@@ -15,8 +14,24 @@ PAGE_CREDIT_ENTRIES = 500
 PAGE_CREDIT_BYTES = 256 * 1024
 
 
-Mark = tuple[Position, int]
-"""A frame that was sent: where it leads, and its size."""
+class Mark:
+    """The end of a frame that was sent: where it leads, and the characters up to it since its chain began.
+
+    The frames of a feed are one chain, which its live subscriptions share: nothing is made or counted per
+    recipient.
+    """
+
+    __slots__ = ("next", "position", "total")
+
+    def __init__(self, position: Position, total: int = 0) -> None:
+        self.position = position
+        self.total = total
+        self.next: Mark | None = None
+
+    def then(self, position: Position, size: int) -> Mark:
+        """The next frame of the chain."""
+        self.next = mark = Mark(position, self.total + size)
+        return mark
 
 
 class State(Enum):
@@ -34,14 +49,14 @@ class Subscription:
     """
 
     __slots__ = (
-        "_bytes",
-        "_marks",
+        "_acked",
+        "_last",
+        "_shares",
         "acked",
         "name",
         "part_acked",
         "progressed",
         "ref",
-        "sent",
         "state",
         "waiting",
     )
@@ -50,13 +65,22 @@ class Subscription:
         self.name = name
         self.ref = ref
         self.state = State.PENDING
-        self.sent: Position | None = None
         self.acked = 0
         self.part_acked = 0
         self.waiting = False  # for the client to make room
         self.progressed = now  # when the client last moved, or was last not waited for
-        self._marks: deque[Mark] = deque()
-        self._bytes = 0
+        self._last: Mark | None = None  # sent
+        self._acked: Mark | None = None  # the last frame that was acknowledged whole
+        self._shares = False  # the feed's chain
+
+    @property
+    def sent(self) -> Position | None:
+        """Where the frames that were sent lead."""
+        return self._last.position if self._last is not None else None
+
+    @property
+    def _bytes(self) -> int:
+        return self._last.total - self._acked.total if self._last and self._acked else 0
 
     @property
     def unacked(self) -> int:
@@ -75,35 +99,61 @@ class Subscription:
 
     def start(self, position: Position, now: float) -> None:
         """The client stands at `position`: its own that was accepted, or a snapshot's."""
-        self.sent = position
+        self._last = self._acked = Mark(position)
+        self._shares = False
         self.acked = position.seq
         self.part_acked = 0
         self.progressed = now
-        self._marks.clear()
-        self._bytes = 0
 
     def took(self, to: Position, size: int) -> None:
         """A frame that leads to `to` was sent."""
-        self.sent = to
-        self._bytes += size
-        self._marks.append((to, size))
+        self._part()
+        assert self._last is not None
+        self._last = self._last.then(to, size)
 
-    def offer(self, after: int, mark: Mark) -> bool:
-        """Takes a live frame if it continues what was sent and there is room.
+    def follow(self, mark: Mark) -> None:
+        """Takes the feed's frames from now on; `mark` stands where this does."""
+        self._part()
+        at, last = self._acked, self._last
+        assert at is not None
+        assert last is not None
+        offset = mark.total - last.total
+        if at is last:
+            self._acked = mark
+        while at is not last:
+            at.total += offset
+            if at.next is last:
+                at.next = mark
+                break
+            at = at.next  # type: ignore[assignment]
+        self._last = mark
+        self._shares = True
 
-        The same mark serves all subscriptions that the frame goes to: nothing is made per recipient.
-        """
-        sent = self.sent
+    def _part(self) -> None:
+        """Copies what isn't acknowledged yet: the feed's own chain is everybody's."""
+        if not self._shares:
+            return
+        at = self._acked
+        assert at is not None
+        copy = self._acked = Mark(at.position, at.total)
+        while at is not self._last:
+            at = at.next
+            assert at is not None
+            copy = copy.then(at.position, at.total - copy.total)
+        self._last = copy
+        self._shares = False
+
+    def offer(self, mark: Mark) -> bool:
+        """Takes a live frame if it continues what was sent and there is room."""
+        last = self._last
         if (
-            sent is None
-            or sent.seq != after
-            or after - self.acked >= WINDOW_ENTRIES  # `has_room`, without its calls: this runs per recipient
-            or self._bytes >= WINDOW_BYTES
+            last is None
+            or last.next is not mark
+            or last.position.seq - self.acked >= WINDOW_ENTRIES  # `has_room`, without its calls: this
+            or last.total - self._acked.total >= WINDOW_BYTES  # type: ignore[union-attr] # runs per recipient
         ):
             return False
-        self.sent = mark[0]
-        self._bytes += mark[1]
-        self._marks.append(mark)
+        self._last = mark
         return True
 
     def acknowledge(self, position: Position, now: float) -> bool:
@@ -112,16 +162,20 @@ class Subscription:
         ACKs of another epoch, backwards, or beyond what was sent are late or nonsense and change
         nothing: the next resume decides.
         """
-        sent = self.sent
-        if sent is None or position.epoch != sent.epoch or not self.acked <= position.seq <= sent.seq:
+        last, mark = self._last, self._acked
+        if last is None or mark is None:
+            return True
+        sent = last.position
+        if position.epoch != sent.epoch or not self.acked <= position.seq <= sent.seq:
             return True
         proven = position.seq != sent.seq or position.checksum == sent.checksum
-        while self._marks and self._marks[0][0].seq <= position.seq:
-            mark, size = self._marks.popleft()
-            self._bytes -= size
-            if mark.seq == position.seq and mark.checksum != position.checksum:
+        while mark is not last and mark.next is not None and mark.next.position.seq <= position.seq:
+            mark = mark.next
+            if mark.position.seq == position.seq and mark.position.checksum != position.checksum:
                 proven = False
         if position.seq > self.acked:
             self.progressed = now
-        self.acked = position.seq
+        self._acked = mark
+        # Where it is the mark's own number, that object is in every recipient's cache.
+        self.acked = mark.position.seq if mark.position.seq == position.seq else position.seq
         return proven

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconnect_channels.protocol.position import MODULUS, Position
-from reconnect_channels.protocol.subscription import Subscription
+from reconnect_channels.protocol.subscription import Mark, Subscription
 
 from .strategies import EPOCH, OTHER_EPOCH
 
@@ -177,3 +177,80 @@ def test_a_new_start_forgets_what_was_sent_before():
     assert subscription.acknowledge(at(10, off=5, epoch=OTHER_EPOCH), 2.0)
     subscription.took(at(11, epoch=OTHER_EPOCH), PAGE + 1)
     assert not subscription.has_credit
+
+
+def test_a_live_frame_is_taken_only_where_it_continues_what_was_sent():
+    feed = Mark(at(5))
+    here, behind, elsewhere = started(5), started(4), started(5)
+    here.follow(feed)
+    mark = feed.then(at(6), 10)
+    assert here.offer(mark)
+    assert not here.offer(mark)
+    assert not behind.offer(mark)
+    assert not elsewhere.offer(mark)  # stands there, and follows nobody
+    assert (here.sent, elsewhere.sent) == (at(6), at(5))
+
+
+@pytest.mark.parametrize(("count", "size"), [(1_000, 1), (4, 1 << 18)])
+def test_a_live_frame_beyond_the_window_is_left_to_catching_up(count, size):
+    feed = Mark(at(0))
+    subscription = started()
+    subscription.follow(feed)
+    for seq in range(1, count + 1):
+        feed = feed.then(at(seq), size)
+        assert subscription.offer(feed)
+    feed = feed.then(at(count + 1), size)
+    assert not subscription.has_room
+    assert not subscription.offer(feed)
+    assert subscription.acknowledge(at(count), 1.0)
+    assert subscription.offer(feed)
+
+
+steps_of_two = st.lists(
+    st.tuples(st.just("flush"), st.sampled_from([1, 2, 300]), st.sampled_from([1, PAGE]))
+    | st.tuples(st.just("page"), st.integers(0, 1), st.sampled_from([1, PAGE]))
+    | st.tuples(st.just("ack"), st.integers(0, 1), st.integers(0, 400), st.sampled_from([0, 0, 0, 1])),
+    max_size=40,
+)
+
+
+@given(steps_of_two)
+def test_subscriptions_of_one_feed_share_its_frames_and_nothing_else(steps):
+    """Each against a plain list of its own frames; pages are sent to one, flushes to whom they fit."""
+    head = Mark(at(0))
+    both = [started(), started()]
+    waiting: list[list[tuple[int, int]]] = [[], []]
+    sent = [0, 0]
+    acked = [0, 0]
+    for subscription in both:
+        subscription.follow(head)
+    for step in steps:
+        if step[0] == "flush":
+            behind = head.position.seq
+            head = head.then(at(behind + step[1]), step[2])
+            for i, subscription in enumerate(both):
+                size = sum(size for _, size in waiting[i])
+                fits = sent[i] == behind and sent[i] - acked[i] < 1_000 and size < 1 << 20
+                assert subscription.offer(head) == fits
+                if fits:
+                    sent[i] = behind + step[1]
+                    waiting[i].append((sent[i], step[2]))
+        elif step[0] == "page":
+            i = step[1]
+            if sent[i] < head.position.seq:
+                sent[i] = head.position.seq
+                both[i].took(at(sent[i]), step[2])
+                waiting[i].append((sent[i], step[2]))
+                both[i].follow(head)
+        else:
+            _, i, ahead, off = step
+            seq = min(acked[i] + ahead, sent[i])
+            boundary = seq == sent[i] or seq in [to for to, _ in waiting[i]]
+            assert both[i].acknowledge(at(seq, off), 1.0) == (off == 0 or not boundary)
+            acked[i] = seq
+            waiting[i] = [(to, size) for to, size in waiting[i] if to > seq]
+        for i, subscription in enumerate(both):
+            size = sum(size for _, size in waiting[i])
+            assert subscription.sent == at(sent[i])
+            assert subscription.has_room == (sent[i] - acked[i] < 1_000 and size < 1 << 20)
+            assert subscription.has_credit == (sent[i] - acked[i] <= 500 and size <= PAGE)
