@@ -1,5 +1,6 @@
 """The storm's checker, with a bad history for every verdict, and the storm itself."""
 
+import asyncio
 import json
 import os
 import threading
@@ -358,6 +359,32 @@ async def test_a_server_that_answers_nothing_is_found_out(board, impatient):
     assert any(problem.startswith("not healed") for problem in report.problems)
 
 
+async def test_a_storm_lasts_as_long_as_the_faults_that_are_given_to_it(board):
+    storm = Storm(plan(board.url, duration=60))
+    begun: list[int] = []
+
+    async def fault() -> None:
+        begun.append(len(board.log))
+        async with asyncio.timeout(5):
+            while len(board.log) < 10:
+                await asyncio.sleep(0.01)
+
+    report = await storm.run(during=fault)
+    assert faults(report.verdict) == {}
+    assert begun == [0]
+    assert report.healed is not None
+    assert report.healed < storm.plan.patience
+
+
+async def test_clients_that_agree_before_an_acknowledged_entry_are_not_healed(board, impatient):
+    board.on_message = lambda message: frame(
+        "ACK", id=message["id"], epoch=EPOCH_OF_BOARD, seq=len(board.log) + 1, result=1, duplicate=False
+    )
+    report = await Storm(plan(board.url, duration=0.5, cut_every=0)).run()
+    assert report.healed is None
+    assert report.verdict.faults["lost"] == report.verdict.acked > 0
+
+
 async def test_rejections_are_counted_and_prove_nothing(board, impatient):
     board.on_message = lambda message: frame(
         "REJECT", id=message["id"], code=422, reason="INVALID", retry=False
@@ -451,7 +478,7 @@ def test_a_fault_makes_the_command_fail(monkeypatch, capsys):
     async def bad(storm: Storm, watch: Any) -> Report:
         history = good()
         history.unanswered("message 4 of client-1")
-        return Report(storm.plan, judge(history), {"cuts": 1}, [0.5], [1.5], {"Closed: 4503": 2})
+        return Report(storm.plan, judge(history), {"cuts": 1}, [0.5], [1.5], 0.1, {"Closed: 4503": 2})
 
     monkeypatch.setattr(Storm, "run", bad)
     with pytest.raises(CommandError, match="1 unanswered") as failed:

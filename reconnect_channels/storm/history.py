@@ -122,6 +122,10 @@ class History:
         """A message that had every chance and no answer."""
         self._unanswered.append(description)
 
+    def places(self) -> dict[str, tuple[str, str | None, int | None]]:
+        """Where the acks said that their messages are: {key: (stream, epoch, seq)}."""
+        return {key: (acked.stream, acked.epoch, acked.seq) for key, acked in self._acked.items()}
+
     # -- what readers did -------------------------------------------------------------------------------
 
     def snapshot(self, client: str, stream: str, epoch: str, seq: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -83,6 +83,7 @@ class Report:
     counters: dict[str, int]
     caught_up: list[float]  # seconds from WELCOME until live
     outages: list[float]  # seconds from the cut until live
+    healed: float | None  # seconds from the end of the storm until all stood where the log ends
     problems: dict[str, int]
 
     def as_dict(self) -> dict[str, Any]:
@@ -102,6 +103,7 @@ class Report:
             "caught_up_p99": quantile(self.caught_up, 0.99),
             "outage_p50": quantile(self.outages, 0.5),
             "outage_p99": quantile(self.outages, 0.99),
+            "healed": self.healed,
             "problems": self.problems,
             "examples": dict(verdict.examples),
         }
@@ -143,10 +145,19 @@ class Storm:
         self._skipped = 0
         self._sent = 0
         self._acked = 0
+        self._ends: dict[tuple[str, str], int] = {}  # (stream, epoch): the highest seq of an ack
+        self._healed: float | None = None
         self._phase = "connecting"
 
-    async def run(self, watch: Callable[[Progress], object] = lambda progress: None) -> Report:
-        """Does it all. Raises Closed or Refused when the server turns every client away at the start."""
+    async def run(
+        self,
+        watch: Callable[[Progress], object] = lambda progress: None,
+        during: Callable[[], Awaitable[object]] | None = None,
+    ) -> Report:
+        """Does it all. Raises Closed or Refused when the server turns every client away at the start.
+
+        :param during: faults from elsewhere, which are healed when it returns; the storm lasts as long.
+        """
         plan = self.plan
         self._clients = [_Participant(self, f"client-{n}", n % plan.streams) for n in range(plan.clients)]
         self._witnesses = [_Participant(self, f"witness-{n}", n) for n in range(plan.streams)]
@@ -170,7 +181,7 @@ class Storm:
             work = [asyncio.create_task(self._send(one)) for one in self._clients]
             if plan.cut_every > 0:
                 work.append(asyncio.create_task(self._cut()))
-            await asyncio.sleep(plan.duration)
+            await (during() if during is not None else asyncio.sleep(plan.duration))
             for task in work:
                 task.cancel()
             await asyncio.gather(*work, return_exceptions=True)
@@ -212,6 +223,9 @@ class Storm:
             self.history.unanswered(f"message {number} of {one.name}: {ended}")
         else:
             self._acked += 1
+            if answer.epoch is not None and answer.seq is not None:
+                end = one.stream, answer.epoch
+                self._ends[end] = max(answer.seq, self._ends.get(end, 0))
             self.history.acknowledged(
                 one.stream, one.name, number, answer.id, answer.epoch, answer.seq, after=after
             )
@@ -228,7 +242,8 @@ class Storm:
     async def _heal(self) -> None:
         """Lets every outbox drain and every client reach the same position; time decides otherwise."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self.plan.patience
+        began = loop.time()
+        deadline = began + self.plan.patience
         everybody = (*self._witnesses, *self._clients)
         try:
             async with asyncio.timeout_at(deadline):
@@ -237,6 +252,7 @@ class Storm:
                 await asyncio.gather(*(one.client.live(one.stream) for one in everybody))
                 while not self._agree():  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
+            self._healed = round(loop.time() - began, 3)
         except (TimeoutError, ClientError) as error:
             reason = str(error) or "time is up"
             self._problems[f"not healed: {reason}"] += 1
@@ -249,7 +265,11 @@ class Storm:
             self.history.standing(one.name, one.stream, one.client.position(one.stream) if live else None)
 
     def _agree(self) -> bool:
+        """Whether all stand at one position, and what was acknowledged isn't beyond it."""
         heads = {one.stream: one.client.position(one.stream) for one in self._witnesses}
+        for stream, head in heads.items():
+            if head is None or head.seq < self._ends.get((stream, head.epoch), 0):
+                return False
         return all(one.client.position(one.stream) == heads[one.stream] for one in self._clients)
 
     def _progress(self, elapsed: float) -> Progress:
@@ -280,6 +300,7 @@ class Storm:
             counters,
             list(self._caught_up),
             list(self._outages),
+            self._healed,
             dict(self._problems),
         )
 
