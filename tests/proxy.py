@@ -46,6 +46,7 @@ class FaultProxy:
         self.upstream = upstream_host, upstream_port
         self.port = 0
         self.counters = Counters()
+        self._doomed = b""
         self._links: set[Link] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -69,6 +70,15 @@ class FaultProxy:
     def resume(self) -> None:
         """Forward again, first what was held back."""
         self._run(self._resume())
+
+    def cut_at(self, answer: bytes) -> None:
+        """Reset the next connection on which the server says this: it was said, and nobody hears it."""
+        self._run(self._cut_at(answer))
+
+    def move(self, upstream_port: int) -> None:
+        """Lead new connections to another server of this machine, and reset those to the old one."""
+        self.upstream = HOST, upstream_port
+        self.cut()
 
     def refuse(self) -> None:
         """Stop listening: new connections are refused, those that exist go on."""
@@ -115,6 +125,9 @@ class FaultProxy:
     async def _resume(self) -> None:
         self._flowing.set()
 
+    async def _cut_at(self, answer: bytes) -> None:
+        self._doomed = answer
+
     async def _cut(self) -> None:
         links = list(self._links)
         self.counters.cut += len(links)
@@ -155,6 +168,10 @@ class FaultProxy:
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, counter: str) -> None:
         while data := await reader.read(65536):
             await self._flowing.wait()
+            if self._doomed and counter == "bytes_down" and self._doomed in data:
+                self._doomed = b""
+                self.counters.cut += 1
+                raise ConnectionResetError
             writer.write(data)
             await writer.drain()
             setattr(self.counters, counter, getattr(self.counters, counter) + len(data))

@@ -124,6 +124,15 @@ class Server:
         self.process = None
         return code
 
+    def freeze(self) -> None:
+        """SIGSTOP: its sockets stay open, and nobody answers on them."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
     def _dismiss_guard(self) -> None:
         if self._guard is not None:
             self._guard.kill()

@@ -120,3 +120,28 @@ def test_a_dead_server_resets_the_client(proxy: FaultProxy) -> None:
     # The reset may arrive while connect() still looks at its result.
     with pytest.raises(ConnectionResetError), connect(proxy) as client:
         client.recv(100)
+
+
+def test_cuts_at_an_answer_once_and_the_server_said_it(proxy: FaultProxy) -> None:
+    proxy.cut_at(b"done")
+    with connect(proxy) as client, connect(proxy) as other:
+        assert say(client, b"begin") == b"begin"
+        with pytest.raises(ConnectionResetError):
+            say(client, b"it is done")
+        assert say(other, b"it is done") == b"it is done"
+    assert proxy.counters.cut == 1
+    assert proxy.counters.bytes_up >= len(b"beginit is done")
+
+
+def test_moves_to_another_server(proxy: FaultProxy) -> None:
+    with connect(proxy) as client:
+        assert say(client, b"here") == b"here"
+        with socket.create_server((HOST, 0)) as elsewhere:
+            proxy.move(elsewhere.getsockname()[1])
+            with pytest.raises(ConnectionResetError):
+                say(client, b"here?")
+            with connect(proxy) as moved:
+                moved.sendall(b"there")
+                connection, _ = elsewhere.accept()
+                with connection:
+                    assert connection.recv(100) == b"there"
