@@ -32,6 +32,8 @@ class Settings:
     DEDUP_SECONDS: int = 24 * 3600  # how long a key's answer is replayed
     PRODUCER_SECONDS: int = 30 * 24 * 3600  # how long it is known that a message is too old to be run
     CLAIM_SECONDS: float = 10.0  # lease of an `async def` handler, renewed while it lives
+    SNAPSHOT_TIMEOUT: float = 30.0  # how long a client waits for a build
+    READ_TIMEOUT: float = 0.5  # of one read of the log
     THREADS: int = 8  # database threads of one process
     HEAD_CHECK: float = 5.0
     GRACE: float = 10.0  # how long a stream without subscribers is kept
@@ -41,6 +43,11 @@ class Settings:
     DEAD_AFTER: float = 25.0
     HELLO_TIMEOUT: float = 10.0
     MAX_STREAMS: int = 100
+    MAX_SOCKETS: int = 20  # of one identity, in one process
+    MAX_ADDRESS_SOCKETS: int = 200  # of one public address that isn't logged in, in one process
+    RESUME_RATE: float = 200.0  # sockets a second that one process greets
+    RESUME_BURST: int = 500
+    DRAIN_WINDOW: float = 15.0  # within which a process that ends sends its sockets away
 
 
 @lru_cache(maxsize=1)

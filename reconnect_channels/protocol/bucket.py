@@ -20,3 +20,15 @@ class TokenBucket:
             return (1 - self._tokens) / self.rate
         self._tokens -= 1
         return 0.0
+
+    def reserve(self, now: float, patience: float) -> float:
+        """Takes a token ahead of its time and returns the seconds until it is earned.
+
+        Takes none where that is longer than `patience`.
+        """
+        self._tokens = min(self.burst, self._tokens + (now - self._at) * self.rate)
+        self._at = now
+        wait = max(0.0, (1 - self._tokens) / self.rate)
+        if wait <= patience:
+            self._tokens -= 1
+        return wait
