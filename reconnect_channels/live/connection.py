@@ -65,10 +65,10 @@ class Connection:
         self.delivery = Delivery(self)
         self.session = secrets.token_hex(8)
         self._asking = asyncio.Lock()
-        self.welcomed = asyncio.Event()  # nothing is joined or delivered before it is known who asks
+        self._welcomed: asyncio.Event | None = asyncio.Event()  # until it was
         self._receive = receive
-        self._events: asyncio.Queue[Event] = asyncio.Queue()  # what isn't ours; few, since frames are
-        self._reader: asyncio.Task[None] | None = None
+        self._reader: asyncio.Task[Event | None] | None = None  # while the consumer doesn't ask
+        self._receiver: asyncio.Task[Any] | None = None  # the consumer's, while it asks
         self._taps: dict[Subscription, StreamTap] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._accepted = False
@@ -79,21 +79,41 @@ class Connection:
     # -- between server and consumer ---------------------------------------------------------------
 
     async def receive(self) -> Event:
-        """The consumer's `receive`."""
-        if self._reader is None and not self.sender.gone:
-            self._reader = self.spawn(self._read())
-        return await self._events.get()
+        """The consumer's `receive`: answers our frames on the way to the next event that is its own."""
+        self._receiver = asyncio.current_task()
+        try:
+            if self._reader is not None:
+                reader = self._reader
+                await asyncio.wait([reader])
+                self._reader = None
+                if not reader.cancelled() and (event := reader.result()) is not None:
+                    return event
+            while not self.sender.gone:
+                event = await self._receive()
+                if event["type"] == "websocket.connect":
+                    self._reader = self.spawn(self._read())
+                if not self._answers(event):
+                    return event
+        except asyncio.CancelledError:
+            if not self.sender.gone or asyncio.current_task().uncancel() > 0:  # type: ignore[union-attr]
+                raise
+        finally:
+            self._receiver = None
+        return {"type": "websocket.disconnect", "code": 1006}
 
-    async def _read(self) -> None:
-        """Answers our frames, whatever the consumer does meanwhile."""
-        while True:
+    async def _read(self) -> Event | None:
+        """Answers our frames while the consumer is still at its `connect`, up to an event of its own."""
+        while self._receiver is None:
             event = await self._receive()
-            if event["type"] == "websocket.receive" and self._accepted:
-                self.perform(self.exchange.receive(event.get("text"), self.loop.time()))
-                continue
-            self._events.put_nowait(event)
-            if event["type"] == "websocket.disconnect":  # servers repeat it to whoever asks again
-                return
+            if not self._answers(event):
+                return event
+        return None
+
+    def _answers(self, event: Event) -> bool:
+        if event["type"] != "websocket.receive" or not self._accepted:
+            return False
+        self.perform(self.exchange.receive(event.get("text"), self.loop.time()))
+        return True
 
     async def send(self, event: Event) -> None:
         """The consumer's `send`: chooses our subprotocol, and says BYE before a close."""
@@ -135,6 +155,17 @@ class Connection:
         self.exchange.close(Close.GOING_AWAY, "gone")
         self.sender.end()
 
+    def welcome(self) -> None:
+        """It is known who asks."""
+        if self._welcomed is not None:
+            self._welcomed.set()
+            self._welcomed = None
+
+    async def welcomed(self) -> None:
+        """Nothing is joined or delivered before it is known who asks."""
+        if self._welcomed is not None:
+            await self._welcomed.wait()
+
     def _close(self) -> None:
         self.closing = True
         if self.place is not None:
@@ -150,8 +181,9 @@ class Connection:
     def _gone(self) -> None:
         self._close()
         self.exchange.close(Close.GOING_AWAY, "gone")  # frames that still come join nothing
-        self._events.put_nowait({"type": "websocket.disconnect", "code": 1006})
-        self.welcomed.set()  # nobody waits for it in vain
+        if self._receiver is not None:  # not every server tells of an end that it didn't see
+            self._receiver.cancel()
+        self.welcome()  # nobody waits for it in vain
         if self._timer is not None:
             self._timer.cancel()
         for tap in self._taps.values():
@@ -255,7 +287,7 @@ class Connection:
 
     async def _join(self, action: exchange.Join) -> None:
         """Asks for the rights, answers SUBSCRIBED, then recovers each stream (design 10.5)."""
-        await self.welcomed.wait()
+        await self.welcomed()
         async with self._asking:  # answered in order
             current = [s for s in action.subscriptions if s.state is not State.ENDED]
             for subscription in current:

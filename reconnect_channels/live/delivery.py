@@ -67,7 +67,7 @@ class Delivery:
 
     async def _process(self, message: Message) -> Outcome:
         connection = self._connection
-        await connection.welcomed.wait()
+        await connection.welcomed()
         allowed = not connection.closing and await connection.access.may_send(message)
         if connection.closing:
             return base.UNAVAILABLE

@@ -42,7 +42,7 @@ async def greet(connection: Connection, hello: frames.Hello, claims: Mapping[str
             key=access.key,
         )
     )
-    connection.welcomed.set()
+    connection.welcome()
     wanted = {**dict.fromkeys(own), **claims}
     taken = dict(islice(wanted.items(), limits.max_streams))
     if beyond := [name for name in wanted if name not in taken]:
