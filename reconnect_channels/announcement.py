@@ -12,6 +12,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from channels.layers import InMemoryChannelLayer, get_channel_layer
@@ -28,6 +29,7 @@ SEND_TIMEOUT = 5.0  # a half-open Redis must not stop the announcements behind i
 BACKLOG = 10_000  # announcements kept while the layer doesn't take any
 
 Listener = Callable[[Sequence[Entry]], None]
+Message = Callable[[], dict[str, Any] | None]  # None = nothing to send any more
 listeners: set[Listener] = set()
 
 
@@ -60,9 +62,19 @@ def announce(entries: Sequence[Entry]) -> None:
             listener(entries)
         except Exception:
             logger.exception("A listener failed; the others are told all the same")
+    if leaves_process():
+        put(group_name(entries[0].stream), partial(layer_message, entries))
+
+
+def leaves_process() -> bool:
+    """Whether there is a channel layer, and one that reaches other processes."""
     layer = get_channel_layer(settings().CHANNEL_LAYER)
-    if layer is not None and not isinstance(layer, InMemoryChannelLayer):  # that one ends at this process
-        _announcer().put(entries)
+    return layer is not None and not isinstance(layer, InMemoryChannelLayer)
+
+
+def put(group: str, make: Message) -> None:
+    """Has the background loop make a message and send it to a group of the layer; from any thread."""
+    _announcer().put(group, make)
 
 
 class Announcer:
@@ -72,7 +84,7 @@ class Announcer:
     """
 
     def __init__(self) -> None:
-        self._backlog: deque[Sequence[Entry]] = deque(maxlen=BACKLOG)
+        self._backlog: deque[tuple[str, Message]] = deque(maxlen=BACKLOG)
         self._sending = False
         self._task: asyncio.Task[None] | None = None
         self._loop = asyncio.new_event_loop()
@@ -88,8 +100,8 @@ class Announcer:
             # at those of all other loops too.
             self._loop.close()
 
-    def put(self, entries: Sequence[Entry]) -> None:
-        self._backlog.append(entries)
+    def put(self, group: str, make: Message) -> None:
+        self._backlog.append((group, make))
         self._loop.call_soon_threadsafe(self._wake)
 
     def _wake(self) -> None:
@@ -101,10 +113,12 @@ class Announcer:
         try:
             while self._backlog:
                 layer: Any = get_channel_layer(settings().CHANNEL_LAYER)
-                entries = self._backlog.popleft()
+                group, make = self._backlog.popleft()
                 try:
-                    async with asyncio.timeout(SEND_TIMEOUT):
-                        await layer.group_send(group_name(entries[0].stream), layer_message(entries))
+                    message = make()
+                    if message is not None:
+                        async with asyncio.timeout(SEND_TIMEOUT):
+                            await layer.group_send(group, message)
                 except Exception:
                     logger.warning(
                         "The channel layer took no announcement; the head check heals it", exc_info=True

@@ -13,10 +13,11 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from .. import announcement, workers
+from .. import announcement, news, workers
 from ..conf import settings
 from ..log import all_logs, log_for
 from ..log.base import Mismatch, Run
@@ -149,11 +150,15 @@ class Hub:
 
     def _start(self) -> None:
         announcement.listeners.add(self._listen)
-        self._wakeups = Wakeups(self._alias, self._followed, self.receive, self.suspect)
+        news.receivers.add(self._listen_news)
+        self._wakeups = Wakeups(
+            self._alias, self._followed, self.receive, self.suspect, partial(news.hear, self)
+        )
         self._services = [self.spawn(self._wakeups.run()), self.spawn(self._check())]
 
     def _stop(self) -> None:
         announcement.listeners.discard(self._listen)
+        news.receivers.discard(self._listen_news)
         services, self._services = self._services, []
         for task in services:
             task.cancel()
@@ -193,6 +198,7 @@ class Hub:
             aged = self.loop.time() - regrouped > REGROUP
             if aged:
                 regrouped = self.loop.time()
+                self.spawn(self._wakeups.renew())
             for feed in self.feeds.values():
                 if feed.grouped is not None and feed.grouped.done() and (aged or not feed.grouped.result()):
                     feed.grouped = self.spawn(self._wakeups.group(feed.name))
@@ -218,6 +224,13 @@ class Hub:
             self.loop.call_soon_threadsafe(self.receive, entries[0].stream, entries)
         except RuntimeError:  # the loop was closed under us
             announcement.listeners.discard(self._listen)
+
+    def _listen_news(self, told: list[tuple[str, news.Fields]]) -> None:
+        """Called in the thread that tells."""
+        try:
+            self.loop.call_soon_threadsafe(news.hear, self, told)
+        except RuntimeError:  # the loop was closed under us
+            news.receivers.discard(self._listen_news)
 
     def receive(self, stream: str, entries: Sequence[Entry]) -> None:
         """Takes announced entries; without any it is a mere wake-up."""

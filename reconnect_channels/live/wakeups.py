@@ -13,6 +13,7 @@ from typing import Any
 
 from channels.layers import get_channel_layer
 
+from .. import news
 from ..announcement import MESSAGE_TYPE, group_name, read_message
 from ..protocol.entry import Entry
 
@@ -28,6 +29,7 @@ class Wakeups:
     :param followed: the streams whose groups it belongs to.
     :param on_entries: takes a stream and what was announced of it; nothing = read the log.
     :param on_doubt: takes a stream of which the layer may have missed something.
+    :param on_news: takes what other nodes tell.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Wakeups:
         followed: Callable[[], Iterable[str]],
         on_entries: Callable[[str, Sequence[Entry]], None],
         on_doubt: Callable[[str], None],
+        on_news: Callable[[list[tuple[str, news.Fields]]], None],
     ) -> None:
         self._layer: Any = get_channel_layer(alias)
         self._channel: str | None = None
@@ -43,6 +46,7 @@ class Wakeups:
         self._followed = followed
         self._on_entries = on_entries
         self._on_doubt = on_doubt
+        self._on_news = on_news
 
     async def group(self, stream: str) -> bool:
         """Joins the stream's group; False when the layer didn't take it in time."""
@@ -61,12 +65,27 @@ class Wakeups:
 
     async def ungroup(self, stream: str) -> None:
         """Leaves the stream's group."""
+        await self._leave(group_name(stream))
+
+    async def _leave(self, group: str) -> None:
         if self._channel is not None:
             with suppress(Exception):
-                await self._layer.group_discard(group_name(stream), self._channel)
+                await self._layer.group_discard(group, self._channel)
+
+    async def renew(self) -> None:
+        """Joins the nodes' group again, before the layer forgets the member."""
+        if self._channel is not None:
+            with suppress(Exception):
+                await self._layer.group_add(news.GROUP, self._channel)
 
     async def run(self) -> None:
         """Receives until cancelled. An error renews the groups and doubts every stream."""
+        try:
+            await self._receive()
+        finally:
+            await self._leave(news.GROUP)
+
+    async def _receive(self) -> None:
         delay = 0.0
         while self._layer is not None:
             try:
@@ -79,18 +98,21 @@ class Wakeups:
                 logger.warning("The channel layer failed; the log goes on", exc_info=True)
                 delay = min(max(RETRY[0], delay * 2), RETRY[1])
                 continue
-            if message.get("type") == MESSAGE_TYPE:
-                try:
+            try:
+                if message.get("type") == MESSAGE_TYPE:
                     stream, entries = read_message(message)
                     self._on_entries(stream, entries)
                     self._on_doubt(stream)
-                except Exception:  # of another version, during a deploy: head checks find what it told
-                    logger.warning("An announcement couldn't be read", exc_info=True)
+                elif message.get("type") == news.MESSAGE_TYPE:
+                    self._on_news(news.read_message(message))
+            except Exception:  # of another version, during a deploy: the rows tell it too
+                logger.warning("A message of the channel layer couldn't be read", exc_info=True)
 
     async def _regroup(self) -> None:
         if self._channel is None:
             self._channel = await self._layer.new_channel()
             self._opened.set()
+        await self._layer.group_add(news.GROUP, self._channel)
         for stream in self._followed():
             await self._layer.group_add(group_name(stream), self._channel)
             self._on_doubt(stream)
