@@ -44,7 +44,9 @@ class Stream(models.Model):
 class StreamEntry(models.Model):
     """One entry; `text` is its payload, encoded once by the publisher."""
 
-    stream = models.ForeignKey(Stream, on_delete=models.CASCADE, related_name="entries")
+    stream = models.ForeignKey(  # the unique constraints index it
+        Stream, on_delete=models.CASCADE, related_name="entries", db_index=False
+    )
     seq = models.BigIntegerField()
     uid = models.CharField(max_length=36)
     checksum = models.BigIntegerField()
@@ -202,11 +204,14 @@ class Revocation(models.Model):
 
 
 class StoredSnapshot(models.Model):
-    """The state of a stream at a position, folded from its log by `reduce` (design 7.7)."""
+    """The state of a stream at a position, folded from its log by `reduce` (design 7.7).
 
-    stream = models.ForeignKey(Stream, on_delete=models.CASCADE, related_name="snapshots")
+    It holds in every epoch whose log has this checksum at this seq. The stream is named, not linked: its
+    log may be elsewhere.
+    """
+
+    stream = models.CharField(max_length=100)
     version = models.PositiveIntegerField(default=1)
-    epoch = models.CharField(max_length=64)
     seq = models.BigIntegerField()
     checksum = models.BigIntegerField()
     text = models.TextField()
@@ -214,10 +219,8 @@ class StoredSnapshot(models.Model):
 
     class Meta:
         constraints: ClassVar = [
-            models.UniqueConstraint(
-                fields=["stream", "version", "epoch", "seq"], name="reconnect_snapshot_position"
-            ),
+            models.UniqueConstraint(fields=["stream", "version", "seq"], name="reconnect_snapshot_position"),
         ]
 
     def __str__(self) -> str:
-        return f"{self.stream_id}:{self.seq}"
+        return f"{self.stream}:{self.seq}"

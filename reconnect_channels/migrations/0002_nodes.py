@@ -90,27 +90,29 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
+                ("stream", models.CharField(max_length=100)),
                 ("version", models.PositiveIntegerField(default=1)),
-                ("epoch", models.CharField(max_length=64)),
                 ("seq", models.BigIntegerField()),
                 ("checksum", models.BigIntegerField()),
                 ("text", models.TextField()),
                 ("created", models.DateTimeField(default=django.utils.timezone.now)),
-                (
-                    "stream",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="snapshots",
-                        to="reconnect_channels.stream",
-                    ),
-                ),
             ],
             options={
                 "constraints": [
                     models.UniqueConstraint(
-                        fields=("stream", "version", "epoch", "seq"), name="reconnect_snapshot_position"
+                        fields=("stream", "version", "seq"), name="reconnect_snapshot_position"
                     )
                 ],
             },
+        ),
+        migrations.AlterField(
+            model_name="streamentry",
+            name="stream",
+            field=models.ForeignKey(
+                db_index=False,
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="entries",
+                to="reconnect_channels.stream",
+            ),
         ),
     ]
