@@ -11,6 +11,7 @@ import msgspec
 from django.db import connections, transaction
 
 from . import workers
+from .conf import settings
 from .log import log_for
 from .protocol.codec import encode
 from .protocol.position import Position
@@ -51,6 +52,8 @@ def read_transaction(alias: str) -> Iterator[None]:
     with transaction.atomic(using=alias):
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            if connection.vendor == "postgresql":  # nobody waits longer for it
+                cursor.execute(f"SET LOCAL statement_timeout = {round(settings().SNAPSHOT_TIMEOUT * 1000)}")
         yield
 
 

@@ -7,24 +7,29 @@ apart, so that handlers and hooks that take long delay no resume.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import os
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import Any
 
 from asgiref.sync import SyncToAsync
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from . import deadline
 from .conf import settings
 
 on_callers_thread: ContextVar[bool] = ContextVar("reconnect_channels_on_callers_thread", default=False)
 """Set where blocking code must run on the caller's thread, which holds its transaction."""
 
 READERS = 4  # threads that read the log, beside THREADS for all other work
+GRACE = 0.25  # seconds that a database has to end a late statement itself
+TURNS = 4  # READ_TIMEOUTs that a read may wait for its turn
 
 _lock = threading.Lock()
 _pools: dict[str, ThreadPoolExecutor] = {}
@@ -61,9 +66,61 @@ async def run(function: Callable[..., Any], *args: Any) -> Any:
     return await _run(_pool("reconnect", settings().THREADS), function, *args)
 
 
+class _Read:
+    """One job of a reader thread, which another thread may give up."""
+
+    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], seconds: float) -> None:
+        self._function, self._args, self._seconds = function, args, seconds
+        self._latest = time.monotonic() + TURNS * seconds
+        self._lock = threading.Lock()
+        self._connections: list[BaseDatabaseWrapper] = []  # while it runs
+
+    @property
+    def overdue(self) -> bool:
+        return time.monotonic() >= self._latest
+
+    @property
+    def patience(self) -> float:
+        """Seconds until it is worth looking whether it is overdue."""
+        return min(self._seconds + GRACE, max(0.0, self._latest - time.monotonic()) + 0.001)
+
+    def run(self) -> Any:
+        deadline.bind(self._seconds)
+        with self._lock:
+            self._connections = list(connections.all())
+            self._latest = time.monotonic() + self._seconds + GRACE
+        try:
+            return self._function(*self._args)
+        finally:
+            with self._lock:
+                self._connections = []
+            for connection in connections.all(initialized_only=True):
+                _settle(connection)
+
+    def sever(self) -> None:
+        with self._lock:
+            for connection in self._connections:
+                deadline.sever(connection)
+
+
 async def read(function: Callable[..., Any], *args: Any) -> Any:
-    """`run` for short reads of the log, which wait for no user's code."""
-    return await _run(_pool("reconnect-read", READERS), function, *args)
+    """`run` for short reads of the log, which wait for no user's code; bounded by READ_TIMEOUT.
+
+    :raises TimeoutError: the database didn't answer, and didn't end the read itself either.
+    """
+    if on_callers_thread.get():
+        return await SyncToAsync(function, thread_sensitive=True)(*args)
+    job = _Read(function, args, settings().READ_TIMEOUT)
+    pool = _pool("reconnect-read", READERS)
+    future = asyncio.get_running_loop().run_in_executor(pool, copy_context().run, job.run)
+    try:
+        while not (await asyncio.wait([future], timeout=job.patience))[0]:
+            if job.overdue:
+                job.sever()
+                raise TimeoutError("the log didn't answer in time")
+        return future.result()
+    finally:
+        future.cancel()
 
 
 async def write(alias: str, function: Callable[..., Any], *args: Any) -> Any:

@@ -47,7 +47,6 @@ class Feed:
         self.taps: set[Tap] = set()
         self.live: dict[Tap, None] = {}  # a dict keeps the order in which they came: nobody is always last
         self.retired: dict[str, Resync] = {}
-        self.reads: dict[tuple[Any, ...], asyncio.Task[Any]] = {}
         self.filling: asyncio.Task[None] | None = None
         self.grouped: asyncio.Task[bool] | None = None  # None until somebody who may read it follows it
         self.expiry: asyncio.TimerHandle | None = None

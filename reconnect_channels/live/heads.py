@@ -6,29 +6,39 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from .. import workers
 from ..log import log_for
 from ..log.base import SequenceLog
 from ..protocol.position import Position
 from ..protocol.recovery import Head
+from .breaker import Spawn
 
-Spawn = Callable[[Awaitable[Any]], asyncio.Task[Any]]
+PAUSE = 0.01  # seconds from one read to the next: a herd that trickles in shares them
+
 Observe = Callable[[str, Head, Position | None, float], Coroutine[Any, Any, Head]]
 
 
 class Heads:
     """Answers who asks for a head with one that was read from the primary after the question.
 
+    :param read: reads a log in a thread, as `breaker.Reader.read` does.
     :param position: the hub's own position of a stream, taken before each read.
     :param observe: compares it with what was read, and returns the head that counts.
     """
 
-    def __init__(self, spawn: Spawn, position: Callable[[str], Position | None], observe: Observe) -> None:
+    def __init__(
+        self,
+        spawn: Spawn,
+        read: Callable[..., Awaitable[Any]],
+        position: Callable[[str], Position | None],
+        observe: Observe,
+    ) -> None:
         self._spawn = spawn
+        self._read_log = read
         self._position = position
         self._observe = observe
         self._wanted: dict[str, asyncio.Future[Head]] = {}
         self._reading: asyncio.Task[None] | None = None
+        self._read_at = float("-inf")
 
     async def read(self, name: str) -> Head:
         """The head of a stream; many callers are one query, and one caller's end is not the others'."""
@@ -44,8 +54,13 @@ class Heads:
         return future
 
     async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
         try:
             while self._wanted:
+                early = self._read_at + PAUSE - loop.time()
+                if early > 0:
+                    await asyncio.sleep(early)
+                self._read_at = loop.time()
                 wanted, self._wanted = self._wanted, {}
                 by_log: dict[SequenceLog, list[str]] = {}
                 for name in wanted:
@@ -59,7 +74,7 @@ class Heads:
         started = asyncio.get_running_loop().time()
         before = {name: self._position(name) for name in wanted}
         try:
-            heads: dict[str, Head] = await workers.read(log.heads, list(wanted))
+            heads: dict[str, Head] = await self._read_log(log, log.heads, list(wanted))
         except Exception as error:
             for future in wanted.values():
                 _answer(future, error)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -28,10 +28,12 @@ from ..protocol.recovery import Head
 from ..protocol.window import PAGE_ENTRIES, Page, Slot, cut
 from ..publication import node_clock
 from ..snapshots import Snapshot
+from .breaker import Reader
 from .builds import Builds
 from .feed import Feed, Tap
 from .fencing import Holders
 from .heads import Heads
+from .reads import Reads
 from .wakeups import Wakeups
 
 logger = logging.getLogger(__name__)
@@ -70,7 +72,9 @@ class Hub:
         self.holes = 0  # healed from the log
         self._alias = alias
         self._wakeups: Wakeups
-        self._heads = Heads(self.spawn, self._position, self._observe)
+        self._reader = Reader(self.spawn, self._healed)
+        self._reads = Reads(self.spawn, loop)
+        self._heads = Heads(self.spawn, self._reader.read, self._position, self._observe)
         self._builds = Builds(self.spawn)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._services: list[asyncio.Task[None]] = []
@@ -94,7 +98,7 @@ class Hub:
         """A new process must not call the clock of a client that comes from an older one implausible."""
         for log in all_logs():
             with suppress(Exception):
-                node_clock.observe(await workers.read(log.clock))
+                node_clock.observe(await self._reader.read(log, log.clock))
 
     # -- feeds -------------------------------------------------------------------------------------
 
@@ -203,6 +207,11 @@ class Hub:
                 if feed.grouped is not None and feed.grouped.done() and (aged or not feed.grouped.result()):
                     feed.grouped = self.spawn(self._wakeups.group(feed.name))
 
+    def _healed(self) -> None:
+        """The log answers again: what was missed meanwhile is read now, not at the next check."""
+        for name in self.feeds:
+            self.suspect(name)
+
     def suspect(self, name: str) -> None:
         """Has a stream's head compared soon; many suspicions are one read."""
         self._suspects.add(name)
@@ -257,7 +266,7 @@ class Hub:
         while feed.window is not None:
             position = feed.position
             try:
-                run: Run = await workers.read(log.read, feed.name, position, PAGE_ENTRIES)
+                run: Run = await self._reader.read(log, log.read, feed.name, position, PAGE_ENTRIES)
             except Mismatch as mismatch:
                 if feed.position == position:
                     await self._mismatched(feed, position, mismatch)
@@ -277,7 +286,7 @@ class Hub:
         """The hub's own position isn't in the log: proof of another history (design 5.7)."""
         head = mismatch.head
         if mismatch.reason is Resync.EPOCH:
-            feed.replace(head.position, Resync.EPOCH)
+            self._replace(feed, head.position, Resync.EPOCH)
         elif mismatch.reason is Resync.TRIMMED:
             feed.restart(head.position)
             for tap in list(feed.live):
@@ -286,7 +295,11 @@ class Hub:
         else:
             logger.error("The log of %s was rewritten below %d: new epoch", feed.name, position.seq)
             head = await workers.run(log_for(feed.name).new_epoch, feed.name, head.epoch)
-            feed.replace(head.position, Resync.REWOUND)
+            self._replace(feed, head.position, Resync.REWOUND)
+
+    def _replace(self, feed: Feed, position: Position, reason: Resync) -> None:
+        self._reads.forget(feed.name)
+        feed.replace(position, reason)
 
     # -- read: heads, pages, snapshots -------------------------------------------------------------
 
@@ -317,7 +330,7 @@ class Hub:
         at = feed.position
         if head.epoch != at.epoch:
             if before is None or before.epoch == at.epoch:  # else the read is older than the change
-                feed.replace(head.position, Resync.EPOCH)
+                self._replace(feed, head.position, Resync.EPOCH)
         elif before is not None and before.epoch == head.epoch and head.seq < before.seq:
             await self._mismatched(feed, before, Mismatch(Resync.REWOUND, head))
         elif head.seq > at.seq:
@@ -328,7 +341,8 @@ class Hub:
         else:
             return head
         if feed.position.epoch != head.epoch:
-            return (await workers.read(log_for(feed.name).heads, [feed.name]))[feed.name]  # type: ignore[no-any-return]
+            log = log_for(feed.name)
+            return (await self._reader.read(log, log.heads, [feed.name]))[feed.name]  # type: ignore[no-any-return]
         return head
 
     async def page(self, feed: Feed, after: Position) -> Page:
@@ -340,23 +354,16 @@ class Hub:
         ready = feed.window.page_after(after)
         if ready is not None:
             return ready
-        page: Page = await self._once(feed, ("page", after), self._read_page, feed.name, after)
+        page: Page = await self._reads.once(
+            (feed.name, "page", after), _size, self._read_page, feed.name, after
+        )
         if page.to.epoch == feed.position.epoch and page.to.seq > feed.position.seq:
             await self.fill(feed)
         return page
 
-    async def _once(
-        self, feed: Feed, key: tuple[Any, ...], read: Callable[..., Awaitable[Any]], *args: Any
-    ) -> Any:
-        """Reads once for all who ask while the read runs."""
-        task = feed.reads.get(key)
-        if task is None:
-            task = feed.reads[key] = self.spawn(read(*args))
-            task.add_done_callback(lambda _: feed.reads.pop(key, None))
-        return await asyncio.shield(task)
-
     async def _read_page(self, name: str, after: Position) -> Page:
-        run: Run = await workers.read(log_for(name).read, name, after, PAGE_ENTRIES)
+        log = log_for(name)
+        run: Run = await self._reader.read(log, log.read, name, after, PAGE_ENTRIES)
         if run.entries and run.entries[-1].seq - after.seq != len(run.entries):
             raise Mismatch(Resync.DIVERGED, run.head)  # entries are missing
         slots = [Slot(entry.position, entry.wire(), entry) for entry in run.entries]
@@ -369,9 +376,10 @@ class Hub:
             known = feed.window.checksum_at(position.seq)
             if known is not None:
                 return known
-        read = log_for(feed.name).checksum_at
-        key = ("checksum", position.epoch, position.seq)
-        return await self._once(feed, key, workers.read, read, feed.name, *key[1:])  # type: ignore[no-any-return]
+        log, at = log_for(feed.name), (position.epoch, position.seq)
+        return await self._reads.once(  # type: ignore[no-any-return]
+            (feed.name, "checksum", at), _small, self._reader.read, log, log.checksum_at, feed.name, *at
+        )
 
     async def snapshot(self, consumer_class: Any, feed: Feed, head: Head) -> Snapshot:
         """A snapshot of the stream, built once for all who ask, within the process's cap.
@@ -383,3 +391,12 @@ class Hub:
     def forget_snapshot(self, feed: Feed) -> None:
         """A snapshot's position turned out not to be in the log: build the next one anew."""
         self._builds.forget(feed.name)
+
+
+def _size(page: Page) -> int:
+    """What a page takes when it is kept. An empty one isn't: there may be more by now."""
+    return page.size if page.wires else 0
+
+
+def _small(_: Any) -> int:
+    return 64
