@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
@@ -19,6 +18,7 @@ from ..protocol.position import Position
 from ..protocol.recovery import Answer, Decision, decide, known_checksum, needs_checksum
 from ..protocol.subscription import State, Subscription
 from ..publication import node_clock
+from .breaker import BreakerOpen, retry_after_ms
 from .delivery import Delivery
 from .fencing import Session
 from .greeting import greet
@@ -32,7 +32,6 @@ Event = dict[str, Any]
 Receive = Callable[[], Awaitable[Event]]
 
 TICK = 5.0  # seconds between looks at the clock
-RETRY_MS = (500, 3_000)
 FAREWELL = 10.0  # seconds that a peer has to take our close
 VERIFIED = 10.0  # seconds that a compared head counts as verified
 
@@ -315,7 +314,7 @@ class Connection:
             return
         for subscription in ended:
             self._leave(self.exchange.end(subscription.name))
-        after = random.randint(*RETRY_MS) if code == 503 else None  # spreads a herd
+        after = retry_after_ms() if code == 503 else None
         names = [subscription.name for subscription in ended]
         self.write(frames.error(code, reason, detail, ref=ended[0].ref, streams=names, retry_after_ms=after))
 
@@ -329,7 +328,8 @@ class Connection:
             if isinstance(result, BaseException):
                 if isinstance(result, asyncio.CancelledError):
                     raise result
-                logger.warning("The head of %s couldn't be read", tap.subscription.name, exc_info=result)
+                if not isinstance(result, BreakerOpen):
+                    logger.warning("The head of %s couldn't be read", tap.subscription.name, exc_info=result)
                 unavailable.append(tap.subscription)
             elif result.answer is Answer.INVALID:
                 invalid.append(tap.subscription.name)

@@ -16,6 +16,7 @@ from ..protocol.entry import delta
 from ..protocol.position import Position
 from ..protocol.recovery import Answer, Decision, Head
 from ..protocol.subscription import State, Subscription
+from .breaker import BreakerOpen
 from .feed import Batch, Feed
 
 if TYPE_CHECKING:
@@ -104,8 +105,9 @@ class StreamTap:
                     reason = mismatch.reason
                     if reason is Resync.EPOCH and subscription.sent is not None:
                         reason = self.feed.retired.get(subscription.sent.epoch, Resync.EPOCH)
-        except Exception:
-            logger.warning("Stream %s couldn't be served", subscription.name, exc_info=True)
+        except Exception as error:
+            if not isinstance(error, BreakerOpen):
+                logger.warning("Stream %s couldn't be served", subscription.name, exc_info=True)
             self._connection.refuse([subscription], 503, Reason.UNAVAILABLE, UNREADABLE)
         finally:
             if self._task is asyncio.current_task():
