@@ -36,6 +36,7 @@ class Settings:
     READ_TIMEOUT: float = 0.5  # of one read of the log
     THREADS: int = 8  # database threads of one process
     HEAD_CHECK: float = 5.0
+    RECHECK: float = 45.0  # after so long each socket's rights are looked at again
     GRACE: float = 10.0  # how long a stream without subscribers is kept
     RATE: float = 50.0  # messages a second and session
     BURST: int = 1_000

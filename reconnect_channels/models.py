@@ -147,12 +147,29 @@ class Node(models.Model):
     name = models.CharField(max_length=12, unique=True)
     host = models.CharField(max_length=255)
     pid = models.PositiveIntegerField()
+    channel = models.CharField(max_length=200, default="")  # of the layer; left behind by a kill
     draining = models.BooleanField(default=False)
     started = models.DateTimeField(default=timezone.now)
     seen = models.DateTimeField(default=timezone.now, db_index=True)
+    reaped = models.DateTimeField(null=True)  # when somebody began to clear up after it
 
     def __str__(self) -> str:
         return f"{self.name} ({self.host}:{self.pid})"
+
+
+class NodeStream(models.Model):
+    """A stream that a node's channel follows: the layer's group to take it out of after a kill."""
+
+    node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="streams")
+    stream = models.CharField(max_length=100)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["node", "stream"], name="reconnect_node_stream"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.stream} on {self.node_id}"
 
 
 class ClientSession(models.Model):
@@ -163,6 +180,7 @@ class ClientSession(models.Model):
         AWAY = "away"  # its socket ended; it is expected back
         ENDED = "ended"
 
+    key = models.CharField(max_length=32, unique=True)  # a hash of identity and client_id
     identity = models.CharField(max_length=200)
     client_id = models.CharField(max_length=200)
     socket = models.CharField(max_length=16)  # the `session` of the WELCOME that it got last
@@ -170,22 +188,36 @@ class ClientSession(models.Model):
     term = models.BigIntegerField(default=0)
     attempt = models.BigIntegerField(default=0)
     state = models.CharField(max_length=5, choices=State.choices, default=State.LIVE)
-    streams = models.JSONField(default=dict)  # name -> [epoch, seq] that the client acknowledged
+    positions = models.JSONField(default=dict)  # stream -> [epoch, seq] that the client acknowledged
     environment = models.CharField(max_length=16, default="other")
     connects = models.PositiveIntegerField(default=1)
-    outage_ms = models.BigIntegerField(default=0)  # the last one: from a socket to the next WELCOME
+    outage_ms = models.BigIntegerField(default=0)  # the last one: from a socket's end to the next WELCOME
     close_code = models.PositiveSmallIntegerField(null=True)
     created = models.DateTimeField(default=timezone.now)
     connected = models.DateTimeField(default=timezone.now)
-    seen = models.DateTimeField(default=timezone.now, db_index=True)
+    seen = models.DateTimeField(default=timezone.now)  # of one that isn't live: when its socket ended
 
     class Meta:
-        constraints: ClassVar = [
-            models.UniqueConstraint(fields=["identity", "client_id"], name="reconnect_session_client"),
-        ]
+        indexes: ClassVar = [models.Index(fields=["state", "seen"], name="reconnect_session_state")]
 
     def __str__(self) -> str:
         return f"{self.client_id} of {self.identity}"
+
+
+class SessionStream(models.Model):
+    """A session that is on a stream: who is there."""
+
+    session = models.ForeignKey(ClientSession, on_delete=models.CASCADE, related_name="streams")
+    stream = models.CharField(max_length=100)
+    since = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["stream", "session"], name="reconnect_session_stream"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.session_id} on {self.stream}"
 
 
 class Revocation(models.Model):
@@ -194,9 +226,19 @@ class Revocation(models.Model):
     What is empty means "whichever".
     """
 
+    class Cause(models.TextChoices):
+        REVOKED = "revoked"
+        LOGOUT = "logged out"
+        PASSWORD = "password changed"
+        DEACTIVATED = "deactivated"
+        DELETED = "deleted"
+        CHECK = "check"  # something changed that hooks may ask for: ask them again
+
     identity = models.CharField(max_length=200, default="")
     session = models.CharField(max_length=64, default="")  # hashed: a session's key is a secret
+    auth = models.CharField(max_length=64, default="")  # hashed: sessions with this auth hash live on
     stream = models.CharField(max_length=100, default="")
+    cause = models.CharField(max_length=16, choices=Cause.choices, default=Cause.REVOKED)
     created = models.DateTimeField(default=timezone.now, db_index=True)
 
     def __str__(self) -> str:

@@ -23,10 +23,37 @@ class Migration(migrations.Migration):
                 ("name", models.CharField(max_length=12, unique=True)),
                 ("host", models.CharField(max_length=255)),
                 ("pid", models.PositiveIntegerField()),
+                ("channel", models.CharField(default="", max_length=200)),
                 ("draining", models.BooleanField(default=False)),
                 ("started", models.DateTimeField(default=django.utils.timezone.now)),
                 ("seen", models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
+                ("reaped", models.DateTimeField(null=True)),
             ],
+        ),
+        migrations.CreateModel(
+            name="NodeStream",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("stream", models.CharField(max_length=100)),
+                (
+                    "node",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="streams",
+                        to="reconnect_channels.node",
+                    ),
+                ),
+            ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("node", "stream"), name="reconnect_node_stream")
+                ],
+            },
         ),
         migrations.CreateModel(
             name="Revocation",
@@ -39,7 +66,23 @@ class Migration(migrations.Migration):
                 ),
                 ("identity", models.CharField(default="", max_length=200)),
                 ("session", models.CharField(default="", max_length=64)),
+                ("auth", models.CharField(default="", max_length=64)),
                 ("stream", models.CharField(default="", max_length=100)),
+                (
+                    "cause",
+                    models.CharField(
+                        choices=[
+                            ("revoked", "Revoked"),
+                            ("logged out", "Logout"),
+                            ("password changed", "Password"),
+                            ("deactivated", "Deactivated"),
+                            ("deleted", "Deleted"),
+                            ("check", "Check"),
+                        ],
+                        default="revoked",
+                        max_length=16,
+                    ),
+                ),
                 ("created", models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
             ],
         ),
@@ -52,6 +95,7 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
+                ("key", models.CharField(max_length=32, unique=True)),
                 ("identity", models.CharField(max_length=200)),
                 ("client_id", models.CharField(max_length=200)),
                 ("socket", models.CharField(max_length=16)),
@@ -66,18 +110,42 @@ class Migration(migrations.Migration):
                         max_length=5,
                     ),
                 ),
-                ("streams", models.JSONField(default=dict)),
+                ("positions", models.JSONField(default=dict)),
                 ("environment", models.CharField(default="other", max_length=16)),
                 ("connects", models.PositiveIntegerField(default=1)),
                 ("outage_ms", models.BigIntegerField(default=0)),
                 ("close_code", models.PositiveSmallIntegerField(null=True)),
                 ("created", models.DateTimeField(default=django.utils.timezone.now)),
                 ("connected", models.DateTimeField(default=django.utils.timezone.now)),
-                ("seen", models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
+                ("seen", models.DateTimeField(default=django.utils.timezone.now)),
+            ],
+            options={
+                "indexes": [models.Index(fields=["state", "seen"], name="reconnect_session_state")],
+            },
+        ),
+        migrations.CreateModel(
+            name="SessionStream",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("stream", models.CharField(max_length=100)),
+                ("since", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "session",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="streams",
+                        to="reconnect_channels.clientsession",
+                    ),
+                ),
             ],
             options={
                 "constraints": [
-                    models.UniqueConstraint(fields=("identity", "client_id"), name="reconnect_session_client")
+                    models.UniqueConstraint(fields=("stream", "session"), name="reconnect_session_stream")
                 ],
             },
         ),
