@@ -162,6 +162,10 @@ class History:
         """Where a client stands after everything healed; None = it isn't live."""
         self._standing[stream][client] = position
 
+    def positions(self, stream: str) -> set[Position | None]:
+        """Where the clients of a stream stand."""
+        return set(self._standing[stream].values())
+
     # -- the end ----------------------------------------------------------------------------------------
 
     def judge(self) -> Verdict:

@@ -172,8 +172,9 @@ class Storm:
         async with AsyncExitStack() as stack:
             teller = asyncio.create_task(tell())
             stack.callback(teller.cancel)
+            stack.push_async_callback(self._close)
             for number, one in enumerate((*self._witnesses, *self._clients)):
-                await stack.enter_async_context(one.client)
+                await one.client.__aenter__()
                 if number % 10 == 9:
                     await asyncio.sleep(0.02)  # the storm is to come, not to be made by the start
             await self._wait_for_all(plan.patience)
@@ -189,6 +190,10 @@ class Storm:
             await self._heal()
             watch(self._progress(loop.time() - began))
             return self._report()
+
+    async def _close(self) -> None:
+        """All at once: a proxy may take a second for each."""
+        await asyncio.gather(*(one.client.close() for one in (*self._witnesses, *self._clients)))
 
     async def _wait_for_all(self, timeout: float) -> None:
         async with asyncio.timeout(timeout):
