@@ -3,4 +3,7 @@ from django.urls import path
 from . import views
 
 app_name = "reconnect_channels"
-urlpatterns = [path("streams/<str:name>/delta", views.delta, name="delta")]
+urlpatterns = [
+    path("streams/<str:name>/delta", views.delta, name="delta"),
+    path("ready", views.ready, name="ready"),
+]

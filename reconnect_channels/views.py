@@ -9,15 +9,18 @@ from typing import Any
 
 from asgiref.sync import async_to_sync
 from django.http import HttpRequest, HttpResponse
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_GET, require_safe
 
 from . import workers
 from .access import Access
 from .conf import settings
-from .live.tap import TAIL
+from .live.breaker import BreakerOpen, breaker_of, check, guarded, retry_after_ms
+from .live.hub import is_draining
+from .live.tap import TAIL, UNREADABLE
 from .log import log_for
 from .log.base import Mismatch
 from .protocol import entry, frames
+from .protocol.codec import encode
 from .protocol.codes import Reason, Resync
 from .protocol.entry import Entry
 from .protocol.frames import STREAM_NAME
@@ -57,6 +60,15 @@ def _invalid(name: str, detail: str) -> HttpResponse:
     return _answer(frames.error(400, Reason.INVALID_SEQ, detail, streams=[name]), 400)
 
 
+def _unavailable(name: str) -> HttpResponse:
+    """Come back later; when is left to chance, which spreads a herd."""
+    after = retry_after_ms()
+    text = frames.error(503, Reason.UNAVAILABLE, UNREADABLE, streams=[name], retry_after_ms=after)
+    response = _answer(text, 503)
+    response["Retry-After"] = str(-(-after // 1000))
+    return response
+
+
 def _scope(request: HttpRequest) -> dict[str, Any]:
     """What a consumer's hooks read of a socket's scope, made of a request."""
     user = getattr(request, "user", None)
@@ -82,6 +94,17 @@ async def _here(function: Callable[..., Awaitable[Any]], *args: Any) -> Any:
         workers.on_callers_thread.reset(token)
 
 
+@require_safe
+async def ready(request: HttpRequest) -> HttpResponse:
+    """For load balancers: 503 while this process sends its sockets away, or its default log doesn't answer.
+
+    Asks nothing of the database, and needs none of its threads.
+    """
+    reason = "draining" if is_draining() else "log" if breaker_of(log_for("")).is_open else None
+    body = {"ready": reason is None} | ({"reason": reason} if reason else {})
+    return _answer(encode(body), 503 if reason else 200)
+
+
 @require_GET
 def delta(request: HttpRequest, name: str) -> HttpResponse:
     """SYNC_DELTA (one page) or SYNC_SNAPSHOT for a position in the query string (design 5.6)."""
@@ -89,6 +112,7 @@ def delta(request: HttpRequest, name: str) -> HttpResponse:
     if consumer_class is None:
         return _forbidden(name)
     try:
+        check(name)
         consumer = consumer_class()
         consumer.scope = _scope(request)
         access = Access(consumer, consumer.scope)
@@ -97,21 +121,20 @@ def delta(request: HttpRequest, name: str) -> HttpResponse:
         return _recover(consumer_class, access, name, _claim(request))
     except InvalidPosition as error:
         return _invalid(name, str(error))
+    except BreakerOpen:
+        return _unavailable(name)
     except Exception:
         logger.warning("Stream %s couldn't be read", name, exc_info=True)
-        response = _answer(
-            frames.error(503, Reason.UNAVAILABLE, "the stream couldn't be read", streams=[name]), 503
-        )
-        response["Retry-After"] = "2"
-        return response
+        return _unavailable(name)
 
 
 def _recover(consumer_class: Any, access: Access, name: str, claim: Position | None) -> HttpResponse:
     log = log_for(name)
-    head = log.heads([name])[name]
     checksum = None
-    if claim is not None and needs_checksum(claim, head):
-        checksum = log.checksum_at(name, claim.epoch, claim.seq)
+    with guarded(log):
+        head = log.heads([name])[name]
+        if claim is not None and needs_checksum(claim, head):
+            checksum = log.checksum_at(name, claim.epoch, claim.seq)
     # Without a snapshot there is nothing to jump to: however large the gap, its entries are the answer.
     max_delta = settings().MAX_DELTA if access.has_snapshot else MAX_SEQ
     decision = decide(claim, head, checksum=checksum, max_delta=max_delta)
@@ -120,7 +143,8 @@ def _recover(consumer_class: Any, access: Access, name: str, claim: Position | N
     reason = decision.reason or Resync.NEW
     if decision.answer is Answer.DELTA and claim is not None:
         try:
-            run = log.read(name, claim, PAGE_ENTRIES)
+            with guarded(log):
+                run = log.read(name, claim, PAGE_ENTRIES)
         except Mismatch as mismatch:
             reason, head = mismatch.reason, mismatch.head
         else:

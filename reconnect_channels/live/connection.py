@@ -72,6 +72,7 @@ class Connection:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._accepted = False
         self.place: Session | None = None  # once it was greeted
+        self.crowd: str | None = None  # where it is counted
         self.closing = False  # BYE was said, or nobody is there to hear it
         self._timer: asyncio.TimerHandle | None = None
 
@@ -137,6 +138,7 @@ class Connection:
 
     async def _accept(self, event: Event) -> None:
         self._accepted = True
+        self.hub.sockets.add(self)
         self._timer = self.loop.call_later(TICK, self._tick)
         self.sender.put({**event, "subprotocol": frames.SUBPROTOCOL})
         await self.sender.drained()
@@ -169,6 +171,13 @@ class Connection:
         self.closing = True
         if self.place is not None:
             self.hub.holders.leave(self.place, self)
+        if self.crowd is not None:
+            self.hub.admission.leave(self.crowd)
+            self.crowd = None
+
+    def end(self, code: Close, reason: str, retry_after_ms: tuple[int, int]) -> None:
+        """Says BYE with a window to come back in, and closes."""
+        self.perform(self.exchange.close(code, reason, retry_after_ms))
 
     def supersede(self, term: int) -> None:
         """Ends the socket in favour of a newer one of the same client (design 10.4).
@@ -179,6 +188,7 @@ class Connection:
 
     def _gone(self) -> None:
         self._close()
+        self.hub.sockets.discard(self)
         self.exchange.close(Close.GOING_AWAY, "gone")  # frames that still come join nothing
         if self._receiver is not None:  # not every server tells of an end that it didn't see
             self._receiver.cancel()

@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from ..conf import settings
 from ..protocol import exchange, frames
 from ..protocol.codes import Close, Reason
 from ..protocol.position import Position
 from ..publication import node_clock
+from .admission import crowded, public_address
+from .drain import REASON, TURNED_AWAY_MS, away
 from .fencing import Rank, Session
 from .hub import NODE
 
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 
 async def greet(connection: Connection, hello: frames.Hello, claims: Mapping[str, Position | None]) -> None:
     """Answers HELLO and joins its streams and the consumer's; or says BYE, and nothing of it is done."""
+    if not await _admitted(connection):
+        return
     access = connection.access
     if not await access.recognise(hello.key):
         connection.perform(connection.exchange.close(Close.UNAUTHENTICATED, "another identity"))
@@ -52,12 +57,42 @@ async def greet(connection: Connection, hello: frames.Hello, claims: Mapping[str
     connection.perform([exchange.Leave(replaced), action])
 
 
+async def _admitted(connection: Connection) -> bool:
+    """Waits for the socket's turn; or sends it away, before it has cost anything."""
+    hub = connection.hub
+    if hub.draining is not None:
+        connection.end(Close.GOING_AWAY, REASON, away(TURNED_AWAY_MS))
+        return False
+    wait, window = hub.admission.turn(hub.loop.time())
+    if window is not None:
+        connection.end(Close.THROTTLED, "too many at once", window)
+        return False
+    if wait:
+        await asyncio.sleep(wait)
+    return not connection.closing
+
+
 def _enter(connection: Connection, hello: frames.Hello) -> bool:
-    """Takes its place from an older socket of the client; False when a newer one has it."""
+    """Takes its place from an older socket of the client; False when a newer one has it, or others have all."""
     place = Session(connection.access.identity, hello.client_id)
     newer = connection.hub.holders.enter(place, Rank(hello.term, hello.attempt), connection)
     if newer is not None:
         connection.supersede(newer.term)
         return False
     connection.place = place
+    crowd = _crowd(connection)
+    if crowd is not None:
+        if not connection.hub.admission.enter(*crowd):
+            connection.end(Close.THROTTLED, "too many sockets", crowded())
+            return False
+        connection.crowd = crowd[0]
     return True
+
+
+def _crowd(connection: Connection) -> tuple[str, int] | None:
+    """Whose sockets are counted, and how many there may be; a guest's identity is free, its address isn't."""
+    access = connection.access
+    if access.issued is None:
+        return f"identity {access.identity}", settings().MAX_SOCKETS
+    address = public_address(access.scope)
+    return None if address is None else (f"address {address}", settings().MAX_ADDRESS_SOCKETS)

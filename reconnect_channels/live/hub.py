@@ -28,8 +28,10 @@ from ..protocol.recovery import Head
 from ..protocol.window import PAGE_ENTRIES, Page, Slot, cut
 from ..publication import node_clock
 from ..snapshots import Snapshot
+from .admission import Admission
 from .breaker import Reader
 from .builds import Builds
+from .drain import Leaving, Terminations
 from .feed import Feed, Tap
 from .fencing import Holders
 from .heads import Heads
@@ -62,13 +64,22 @@ async def close_hub() -> None:
         await hub.close()
 
 
+def is_draining() -> bool:
+    """Whether a hub of this process sends its sockets away, or has done so: it takes no more."""
+    return any(hub.draining is not None for hub in list(_hubs.values()))
+
+
 class Hub:
     """Keeps the feeds of one event loop current and shares every read among its connections."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, alias: str) -> None:
         self.loop = loop
         self.feeds: dict[str, Feed] = {}
+        self.node = NODE
+        self.sockets: set[Leaving] = set()
         self.holders = Holders()
+        self.admission = Admission(loop.time())
+        self.draining: asyncio.Task[int] | None = None
         self.holes = 0  # healed from the log
         self._alias = alias
         self._wakeups: Wakeups
@@ -80,6 +91,8 @@ class Hub:
         self._services: list[asyncio.Task[None]] = []
         self._suspects: set[str] = set()
         self._suspicion: asyncio.TimerHandle | None = None
+        self._terminations = Terminations(self)
+        self._terminations.watch()
         self.clock_known = self.spawn(self._learn_clock())
 
     def spawn(self, work: Awaitable[Any]) -> asyncio.Task[Any]:
@@ -172,6 +185,7 @@ class Hub:
 
     async def close(self) -> None:
         """Ends everything at once, without grace."""
+        self._terminations.ignore()
         for feed in list(self.feeds.values()):
             if feed.expiry is not None:
                 feed.expiry.cancel()

@@ -56,6 +56,7 @@ class PlainSocket:
         # First, as `group_add` stands before `accept`: who speaks as soon as the socket is open hears itself.
         await asyncio.wait([self._spawn(self._join())], timeout=JOIN_FIRST)
         await self._send(event)
+        self.hub.sockets.add(self)
         self._calling = False
         self.queue([])
 
@@ -81,8 +82,7 @@ class PlainSocket:
         self._entries.extend(entries)
         if len(self._entries) > QUEUE:
             logger.warning("An ordinary socket is too slow: closed")
-            self._leave()
-            self._spawn(self._send({"type": "websocket.close", "code": 1013}))
+            self._end(1013)
         elif self._entries and not self._calling:
             self._calling = True
             self._spawn(self._call())
@@ -98,6 +98,14 @@ class PlainSocket:
         finally:
             self._calling = False
 
+    def end(self, code: int, reason: str, retry_after_ms: tuple[int, int]) -> None:
+        """Sends the socket away; an ordinary page understands the standard's code."""
+        self._end(1012)
+
+    def _end(self, code: int) -> None:
+        self._leave()
+        self._spawn(self._send({"type": "websocket.close", "code": code}))
+
     def _leave(self) -> None:
         for tap in self._taps:
             self.hub.leave(tap.feed, tap)
@@ -106,5 +114,6 @@ class PlainSocket:
     def detach(self) -> None:
         """Synchronous: safe under cancellation."""
         self._leave()
+        self.hub.sockets.discard(self)
         for task in self._tasks:
             task.cancel()
