@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from ..protocol.codes import Resync
 from ..protocol.entry import Entry
@@ -35,26 +35,56 @@ class Mismatch(Exception):
         self.reason, self.head = reason, head
 
 
+def judge(head: Head, after: Position, limit: int, entries: list[Entry]) -> Run:
+    """What a read found, given the head and the entries from `after.seq` on as one moment saw them.
+
+    :param entries: up to `limit + 1` of them; the one at `after.seq`, where it is kept, is the proof.
+    :raises Mismatch: the position isn't in the log.
+    """
+    if head.epoch != after.epoch:
+        raise Mismatch(Resync.EPOCH, head)
+    if after.seq > head.seq:
+        raise Mismatch(Resync.REWOUND, head)
+    if after.seq < head.floor - 1:
+        raise Mismatch(Resync.TRIMMED, head)
+    if after.seq == head.floor - 1:
+        proof, entries = head.floor_checksum, entries[:limit]
+    else:
+        proof = entries.pop(0).checksum if entries and entries[0].seq == after.seq else -1
+    if proof != after.checksum:
+        raise Mismatch(Resync.DIVERGED, head)
+    return Run(entries, head)
+
+
 class SequenceLog(ABC):
     """Appends to and reads from streams. All methods block: callers run them in threads."""
 
     retention: Mapping[str, int] = {}
     """`ENTRIES` and `SECONDS` to keep, from the log's `RETENTION`; nothing = keep all."""
 
+    transactional: ClassVar[bool] = True
+    """Whether an append joins the caller's database transaction. If not, it can't be taken back, and is
+    made once that transaction is committed; a state and a position of the log have no common moment."""
+
     @property
     @abstractmethod
     def using(self) -> str:
-        """The alias of the database whose transaction an append joins."""
+        """The alias of the database whose transaction an append joins, or waits for."""
 
     @abstractmethod
     def append(
         self, stream: str, drafts: Sequence[Draft], clock: int, *, using: str | None = None
     ) -> list[Entry]:
-        """Appends entries in order, in the caller's transaction; their clocks rise above `clock`."""
+        """Appends entries in order, in the caller's transaction; their clocks rise above `clock`.
+
+        An id comes once in a stream: a log that isn't transactional answers one that it holds with the
+        entry that is there, a transactional one raises.
+        """
 
     @abstractmethod
     def existing(self, stream: str, ids: Sequence[str], *, using: str | None = None) -> dict[str, Entry]:
-        """Takes the stream for this transaction and returns those of `ids` that it holds already."""
+        """Those of `ids` that the stream holds already. A transactional log takes the stream for the
+        caller's transaction, so that what isn't there now won't be when it appends."""
 
     @abstractmethod
     def heads(self, streams: Sequence[str]) -> dict[str, Head]:
