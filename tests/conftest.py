@@ -29,6 +29,18 @@ def redis_url() -> Iterator[str]:
             yield services.redis_url(server)
 
 
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[list[Server]]:
+    """A cluster of three masters. Session-wide: use keys of your own; who kills a node restarts it."""
+    with services.redis_cluster() as nodes:
+        yield nodes
+
+
+@pytest.fixture(scope="session")
+def redis_cluster_urls(redis_cluster: list[Server]) -> list[str]:
+    return [services.redis_url(node) for node in redis_cluster]
+
+
 @pytest.fixture
 def redis_server() -> Iterator[Server]:
     """A Redis of this test alone, to kill and restart."""

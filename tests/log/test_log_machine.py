@@ -50,13 +50,16 @@ class LogMachine(RuleBasedStateMachine):
         self.clock = max(self.clock, clock) + size
 
     def appended(self, size, clock):
-        drafts = [Draft(str(uuid.uuid4()), None, str(self.head + i)) for i in range(size)]
+        drafts = self.new(size)
         entries = self.log.append(self.stream, drafts, clock)
         last = max(self.clock, clock) + size
         assert [entry.seq for entry in entries] == [self.head + i for i in range(1, size + 1)]
         assert [entry.clock for entry in entries] == list(range(last - size + 1, last + 1))
         self.newest = entries[-1].position
         return drafts
+
+    def new(self, size):
+        return [Draft(str(uuid.uuid4()), None, str(self.head + i)) for i in range(size)]
 
     @rule(size=sizes, clock=st.integers(0, 50))
     def append_in_vain(self, size, clock):
