@@ -15,7 +15,6 @@ from ..publication import node_clock
 from .admission import crowded, public_address
 from .drain import REASON, TURNED_AWAY_MS, away
 from .fencing import Rank, Session
-from .hub import NODE
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -38,7 +37,7 @@ async def greet(connection: Connection, hello: frames.Hello, claims: Mapping[str
     connection.write(
         frames.welcome(
             session=connection.session,
-            node=NODE,
+            node=connection.hub.node,
             clock=node_clock.now,
             heartbeat_ms=int(limits.heartbeat * 1000),
             streams=own,
@@ -73,9 +72,10 @@ async def _admitted(connection: Connection) -> bool:
 
 
 def _enter(connection: Connection, hello: frames.Hello) -> bool:
-    """Takes its place from an older socket of the client; False when a newer one has it, or others have all."""
+    """Takes its place from an older socket of the client; False: a newer one has it, or others have all."""
     place = Session(connection.access.identity, hello.client_id)
-    newer = connection.hub.holders.enter(place, Rank(hello.term, hello.attempt), connection)
+    rank = Rank(hello.term, hello.attempt)
+    newer = connection.hub.holders.enter(place, rank, connection)
     if newer is not None:
         connection.supersede(newer.term)
         return False
@@ -86,6 +86,7 @@ def _enter(connection: Connection, hello: frames.Hello) -> bool:
             connection.end(Close.THROTTLED, "too many sockets", crowded())
             return False
         connection.crowd = crowd[0]
+    connection.hub.seat(place, rank, connection)
     return True
 
 

@@ -62,3 +62,33 @@ def test_a_refused_take_costs_nothing():
     waits = [bucket.take(0.5) for _ in range(10)]
     assert all(earlier == later for earlier, later in pairwise(waits))
     assert bucket.take(1.0) == 0
+
+
+@given(
+    st.floats(0.1, 1000),
+    st.integers(1, 20),
+    st.floats(0, 5),
+    st.lists(st.floats(0, 2) | st.just(0.0), max_size=100),
+)
+def test_reservations_are_turns_in_order_at_the_rate_and_none_is_beyond_patience(
+    rate, burst, patience, pauses
+):
+    now = 1000.0
+    bucket = TokenBucket(rate, burst, now)
+    turns = []
+    for pause in pauses:
+        now += pause
+        wait = bucket.reserve(now, patience)
+        assert wait >= 0
+        if wait <= patience:
+            turns.append(now + wait)
+    assert all(earlier <= later + EPSILON for earlier, later in pairwise(turns))
+    for first, start in enumerate(turns):
+        for count, end in enumerate(turns[first:], 1):
+            assert count <= burst + rate * (end - start) * (1 + EPSILON) + EPSILON
+
+
+def test_who_would_wait_too_long_takes_nobodys_turn():
+    bucket = TokenBucket(10, 1, 0.0)
+    assert [round(bucket.reserve(0.0, 0.15), 3) for _ in range(4)] == [0.0, 0.1, 0.2, 0.2]
+    assert round(bucket.reserve(0.1, 0.15), 3) == 0.1
