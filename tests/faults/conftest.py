@@ -40,7 +40,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterat
     rows = [columns, *([str(result[column]) for column in columns] for result in results)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]
     for row in rows:
-        terminalreporter.write_line("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
+        terminalreporter.write_line(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        )
     if path := os.environ.get("FAULT_RESULTS"):
         with Path(path).open("a") as file:
             file.writelines(json.dumps(result) + "\n" for result in results)
