@@ -29,8 +29,14 @@ class Settings:
     MAX_SNAPSHOT: int = 4 << 20
     SNAPSHOT_REUSE: int = 500  # entries that a cached snapshot may be behind
     SNAPSHOT_BUILDS: int = 4  # at once in one process
+    SNAPSHOT_EVERY: int = 1_000  # entries between two states that `reduce` made and that are stored
+    RETENTION: Mapping[str, Mapping[str, float]] = field(
+        default_factory=dict
+    )  # by prefix, before the log's own
     DEDUP_SECONDS: int = 24 * 3600  # how long a key's answer is replayed
     PRODUCER_SECONDS: int = 30 * 24 * 3600  # how long it is known that a message is too old to be run
+    DEDUP: Mapping[str, Any] = field(default_factory=dict)  # a Redis that knows answers: see dedup/answers.py
+    DRIFT_SECONDS: int = 30 * 24 * 3600  # how long a drift report is kept
     CLAIM_SECONDS: float = 10.0  # lease of an `async def` handler, renewed while it lives
     SNAPSHOT_TIMEOUT: float = 30.0  # how long a client waits for a build
     READ_TIMEOUT: float = 0.5  # of one read of the log
@@ -38,6 +44,11 @@ class Settings:
     HEAD_CHECK: float = 5.0
     RECHECK: float = 45.0  # after so long each socket's rights are looked at again
     GRACE: float = 10.0  # how long a stream without subscribers is kept
+    SESSION_FLUSH: float = 1.0  # between two writes of what happened to sessions, at least
+    SESSION_REFRESH: float = 60.0  # after so long a session's acknowledged positions are written again
+    SESSION_SECONDS: int = 30 * 24 * 3600  # how long a session that ended is known
+    PRESENCE_GRACE: float = 15.0  # how long somebody counts as present after their socket ended
+    NODE_TIMEOUT: float = 30.0  # a process that is silent for so long is dead
     RATE: float = 50.0  # messages a second and session
     BURST: int = 1_000
     HEARTBEAT: float = 15.0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from django.core.exceptions import PermissionDenied, ValidationError
@@ -13,11 +15,15 @@ from ..protocol import frames
 from ..protocol.codec import canonical, check, encode_payload
 from ..protocol.codes import Reason
 from ..protocol.frames import Message
+from ..publication import Authoring, authoring
 from ..rejection import Reject
 
 logger = logging.getLogger(__name__)
 
 FINAL = (Reject, ValidationError, PermissionDenied)
+PATIENCE = 1.0  # seconds that a copy waits for the one that is being worked on
+POLL = (0.02, 0.1)  # seconds between two looks at it: the first, and the longest
+RENEW_SHARE = 0.3  # of a lease
 
 
 class Outcome(NamedTuple):
@@ -30,6 +36,11 @@ class Outcome(NamedTuple):
     seq: int | None = None
     duplicate: bool = False
     retry_after_ms: int = 0
+
+    @property
+    def final(self) -> bool:
+        """Whether this is what the handler said, and every copy of the message is answered."""
+        return not self.retry_after_ms and self not in (KEY_REUSED, EXPIRED)
 
     def frame(self, message_id: str) -> str:
         """The ACK or REJECT."""
@@ -54,9 +65,36 @@ FAILED = Outcome(500, Reason.FAILED, retry_after_ms=1_000)
 UNAVAILABLE = Outcome(503, Reason.UNAVAILABLE, retry_after_ms=1_000)
 
 
+class Transmission(NamedTuple):
+    """One arrival of a message: the first, or one of its copies."""
+
+    message: Message
+    identity: str
+    payload_hash: str
+
+    @classmethod
+    def of(cls, message: Message, identity: str) -> Transmission:
+        return cls(message, identity, payload_hash(message.payload))
+
+    @property
+    def name(self) -> str:
+        """The key with its scope, as a short name in Redis: nothing in it is the client's choice."""
+        scope = f"{self.message.stream} {self.message.id} {self.identity}"
+        return hashlib.blake2b(scope.encode(), digest_size=16).hexdigest()
+
+
 def payload_hash(payload: Any) -> str:
     """A hash over canonical JSON: the same for equal payloads, whatever the order of keys."""
     return hashlib.sha256(canonical(payload)).hexdigest()
+
+
+def acked(author: Authoring, message: Message, result: Any) -> Outcome:
+    """The outcome of a handler that returned.
+
+    :raises CodecError: the result can't travel, which is a failure of the handler.
+    """
+    last = author.last.get(message.stream)
+    return Outcome(result=encode_payload(result), epoch=last and last.epoch, seq=last and last.seq)
 
 
 def refusal(error: BaseException) -> Outcome:
@@ -78,3 +116,75 @@ def failure(message: Message) -> Outcome:
     """The outcome of any other exception, logged: nothing took effect, try again."""
     logger.exception("receive_message failed on %s (message %s)", message.stream, message.id)
     return FAILED
+
+
+async def patiently(attempt: Callable[[], Awaitable[Outcome]]) -> Outcome:
+    """Tries again, for `PATIENCE`, while somebody else works on the message: his answer comes promptly."""
+    outcome = await attempt()
+    if outcome != IN_PROGRESS:
+        return outcome
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + PATIENCE
+    pause, longest = POLL
+    while outcome == IN_PROGRESS and (left := deadline - loop.time()) > 0:
+        await asyncio.sleep(min(pause, left))
+        pause = min(pause * 1.5, longest)
+        outcome = await attempt()
+    return outcome
+
+
+async def renew(extend: Callable[[], Awaitable[Any]], lease: float) -> None:
+    """Extends a lease again and again until it is cancelled."""
+    while True:
+        await asyncio.sleep(lease * RENEW_SHARE)
+        try:
+            await extend()
+        except Exception:  # whatever it is, it must not cost the handler its answer
+            logger.warning("A claim couldn't be renewed", exc_info=True)
+
+
+def run(
+    handler: Callable[[Message], Any],
+    message: Message,
+    identity: str,
+    outage: type[Exception] | tuple[()] = (),
+) -> Outcome:
+    """Runs a `def` handler outside a transaction; its entries are found again if it runs a second time.
+
+    :param outage: what is raised on, since it isn't the handler's failure.
+    """
+    author = Authoring(message.id, identity, message.clock, repeatable=True)
+    token = authoring.set(author)
+    try:
+        try:
+            return acked(author, message, handler(message))
+        except FINAL as error:
+            return refusal(error)
+    except outage:
+        raise
+    except Exception:
+        return failure(message)
+    finally:
+        authoring.reset(token)
+
+
+async def arun(
+    handler: Callable[[Message], Awaitable[Any]],
+    message: Message,
+    identity: str,
+    outage: type[Exception] | tuple[()] = (),
+) -> Outcome:
+    """The same for an `async def` handler."""
+    author = Authoring(message.id, identity, message.clock, repeatable=True)
+    token = authoring.set(author)
+    try:
+        try:
+            return acked(author, message, await handler(message))
+        except FINAL as error:
+            return refusal(error)
+    except outage:
+        raise
+    except Exception:
+        return failure(message)
+    finally:
+        authoring.reset(token)

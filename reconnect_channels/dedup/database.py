@@ -1,37 +1,30 @@
-"""Dedup in the database: the key's row and the handler's effects are one transaction (design 8.2).
+"""Dedup in the database: a `def` handler, its effects and the key's row are one transaction (design 8.2).
 
-`def` handlers run inside that transaction. `async def` handlers run under a claim: a row with a
-token and a lease that is renewed while the handler lives, so that a crash hands the key on and never
-answers "duplicate" for something that didn't happen.
+The row is the truth about a message. With the setting `DEDUP`, Redis knows answers too (see `answers`):
+only those of transactions that are committed.
 """
 
 from __future__ import annotations
 
-import asyncio
-import secrets
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
-from datetime import timedelta
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.db import DatabaseError, IntegrityError, OperationalError, connections, transaction
 from django.utils import timezone
 
-from .. import workers
-from ..conf import settings
 from ..log import log_for
 from ..log.database import sql_now
 from ..models import ProcessedMessage, Producer
-from ..protocol.codec import encode_payload
 from ..protocol.frames import Message
 from ..publication import Authoring, authoring
 from . import base
-from .base import Outcome
+from .answers import answers
+from .base import Outcome, Transmission
 
 PRODUCER = Producer._meta.db_table
 ATTEMPTS = 3  # for deadlocks and a busy SQLite
 LOCK_TIMEOUT_MS = 1_000
-RENEW_SHARE = 0.3  # of the lease
 
 Status = ProcessedMessage.Status
 
@@ -43,20 +36,24 @@ class _Failed(Exception):
 def process(handler: Callable[[Message], Any], message: Message, identity: str) -> Outcome:
     """Runs a `def` handler once per key, in one transaction with its dedup row. Blocks."""
     alias = log_for(message.stream).using
+    arrived = Transmission.of(message, identity)
+    fast = answers()
+    if fast is not None and (known := fast.look(arrived)) is not None:
+        return known
 
     def attempt() -> Outcome:
         with transaction.atomic(using=alias):
-            known = _admit(message, identity, alias)
+            known = admit(arrived, alias)
             if isinstance(known, Outcome):
                 return known
             outcome = _run(handler, message, identity, alias)
-            _settle(known, message, identity, outcome, alias)
+            settle(known, arrived, outcome, alias)
             return outcome
 
-    return _retrying(attempt, message)  # type: ignore[no-any-return]
+    return retrying(attempt, message)  # type: ignore[no-any-return]
 
 
-def _retrying(attempt: Callable[[], Any], message: Message) -> Any:
+def retrying(attempt: Callable[[], Any], message: Message) -> Any:
     for left in reversed(range(ATTEMPTS)):
         try:
             return attempt()
@@ -93,13 +90,13 @@ def _short_lock_wait(alias: str) -> Iterator[None]:
         cursor.execute("SELECT set_config('lock_timeout', %s, true)", [usual])
 
 
-def _admit(message: Message, identity: str, alias: str) -> Outcome | int:
+def admit(arrived: Transmission, alias: str) -> Outcome | int:
     """The outcome that is known already, or the pk of the key's new row: go on (design 8.5)."""
+    message, identity, digest = arrived
     with _short_lock_wait(alias):
         last_n = _take_producer(message, identity, alias)
         rows = ProcessedMessage.objects.using(alias)
         scope = {"identity": identity, "stream": message.stream, "key": message.id}
-        digest = base.payload_hash(message.payload)
         row = rows.filter(**scope).first()
         if row is None:
             if message.n <= last_n:
@@ -112,14 +109,21 @@ def _admit(message: Message, identity: str, alias: str) -> Outcome | int:
             )
             if new:
                 return row.pk
-        if row.payload_hash != digest:
-            return base.KEY_REUSED
-        if row.status == Status.CLAIMED:
-            if row.lease_until is not None and row.lease_until > timezone.now():
-                return base.IN_PROGRESS
+        known = judge(row, digest)
+        if known is None:
             rows.filter(pk=row.pk).update(token="")  # its worker is gone; what it published is found by id
             return row.pk
-        return _replay(row)
+        return known
+
+
+def judge(row: ProcessedMessage, digest: str) -> Outcome | None:
+    """What a copy is answered by the key's row; None where its claim has run out."""
+    if row.payload_hash != digest:
+        return base.KEY_REUSED
+    if row.status == Status.CLAIMED:
+        held = row.lease_until is not None and row.lease_until > timezone.now()
+        return base.IN_PROGRESS if held else None
+    return Outcome(row.code, row.reason, row.result, row.epoch or None, row.seq, duplicate=True)
 
 
 def _take_producer(message: Message, identity: str, alias: str) -> int:
@@ -136,17 +140,13 @@ def _take_producer(message: Message, identity: str, alias: str) -> int:
     return last_n  # type: ignore[no-any-return]
 
 
-def _replay(row: ProcessedMessage) -> Outcome:
-    return Outcome(row.code, row.reason, row.result, row.epoch or None, row.seq, duplicate=True)
-
-
 def _run(handler: Callable[[Message], Any], message: Message, identity: str, alias: str) -> Outcome:
     author = Authoring(message.id, identity, message.clock)
     token = authoring.set(author)
     try:
         try:
             with transaction.atomic(using=alias):  # a refusal undoes what the handler did before it
-                return _acked(author, message, encode_payload(handler(message)))
+                return base.acked(author, message, handler(message))
         except base.FINAL as error:
             return base.refusal(error)
     except OperationalError as error:
@@ -170,13 +170,9 @@ def _transient(error: OperationalError, alias: str) -> bool:
     return "locked" in str(error) or not connections[alias].is_usable()
 
 
-def _acked(author: Authoring, message: Message, result: str) -> Outcome:
-    last = author.last.get(message.stream)
-    return Outcome(result=result, epoch=last and last.epoch, seq=last and last.seq)
-
-
-def _settle(pk: int, message: Message, identity: str, outcome: Outcome, alias: str, token: str = "") -> bool:
+def settle(pk: int, arrived: Transmission, outcome: Outcome, alias: str, token: str = "") -> bool:
     """Stores the outcome and advances the producer; False when the claim was taken over."""
+    message = arrived.message
     stored = (
         ProcessedMessage.objects.using(alias)
         .filter(pk=pk, token=token)
@@ -190,83 +186,12 @@ def _settle(pk: int, message: Message, identity: str, outcome: Outcome, alias: s
             result=outcome.result,
         )
     )
-    if stored:
-        Producer.objects.using(alias).filter(
-            identity=identity, producer=message.producer, stream=message.stream, last_n__lt=message.n
-        ).update(last_n=message.n)
-    return bool(stored)
-
-
-async def aprocess(handler: Callable[[Message], Awaitable[Any]], message: Message, identity: str) -> Outcome:
-    """Runs an `async def` handler under a claim; its entries come once, other effects at least once."""
-    alias = log_for(message.stream).using
-    token = secrets.token_hex(16)
-    lease = settings().CLAIM_SECONDS
-    claimed = await workers.write(alias, _claim, message, identity, alias, token, lease)
-    if isinstance(claimed, Outcome):
-        return claimed
-    renewal = asyncio.create_task(_renew(claimed, alias, token, lease))
-    try:
-        outcome = await _arun(handler, message, identity)
-    finally:
-        renewal.cancel()
-        with suppress(asyncio.CancelledError):
-            await renewal
-    if outcome == base.FAILED:
-        await workers.write(alias, _release, claimed, alias, token)
-        return outcome
-    return await workers.write(alias, _finish, claimed, message, identity, outcome, alias, token)  # type: ignore[no-any-return]
-
-
-def _claim(message: Message, identity: str, alias: str, token: str, lease: float) -> Outcome | int:
-    def attempt() -> Outcome | int:
-        with transaction.atomic(using=alias):
-            admitted = _admit(message, identity, alias)
-            if not isinstance(admitted, Outcome):
-                _extend(ProcessedMessage.objects.using(alias).filter(pk=admitted), lease, token=token)
-            return admitted
-
-    return _retrying(attempt, message)  # type: ignore[no-any-return]
-
-
-def _extend(rows: Any, lease: float, **fields: Any) -> None:
-    rows.update(lease_until=timezone.now() + timedelta(seconds=lease), **fields)
-
-
-async def _renew(pk: int, alias: str, token: str, lease: float) -> None:
-    while True:
-        await asyncio.sleep(lease * RENEW_SHARE)
-        try:
-            await workers.write(
-                alias, _extend, ProcessedMessage.objects.using(alias).filter(pk=pk, token=token), lease
-            )
-        except Exception:  # whatever it is, it must not cost the handler its answer
-            base.logger.warning("A claim couldn't be renewed", exc_info=True)
-
-
-async def _arun(handler: Callable[[Message], Awaitable[Any]], message: Message, identity: str) -> Outcome:
-    author = Authoring(message.id, identity, message.clock, repeatable=True)
-    token = authoring.set(author)
-    try:
-        try:
-            return _acked(author, message, encode_payload(await handler(message)))
-        except base.FINAL as error:
-            return base.refusal(error)
-    except Exception:
-        return base.failure(message)
-    finally:
-        authoring.reset(token)
-
-
-def _finish(pk: int, message: Message, identity: str, outcome: Outcome, alias: str, token: str) -> Outcome:
-    def attempt() -> Outcome:
-        with transaction.atomic(using=alias):
-            if _settle(pk, message, identity, outcome, alias, token):
-                return outcome
-        return base.IN_PROGRESS  # another worker took the claim over: its answer counts
-
-    return _retrying(attempt, message)  # type: ignore[no-any-return]
-
-
-def _release(pk: int, alias: str, token: str) -> None:
-    ProcessedMessage.objects.using(alias).filter(pk=pk, token=token, status=Status.CLAIMED).delete()
+    if not stored:
+        return False
+    Producer.objects.using(alias).filter(
+        identity=arrived.identity, producer=message.producer, stream=message.stream, last_n__lt=message.n
+    ).update(last_n=message.n)
+    fast = answers()
+    if fast is not None:
+        transaction.on_commit(lambda: fast.keep(arrived, outcome), using=alias, robust=True)
+    return True

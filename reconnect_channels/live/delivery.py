@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections import deque
 from typing import TYPE_CHECKING
 
-from .. import workers
-from ..dedup import base, database
+from ..dedup import base
 from ..dedup.base import Outcome
-from ..log import log_for
+from ..dedup.once import once
 from ..protocol.frames import Message
 
 if TYPE_CHECKING:
@@ -73,12 +71,7 @@ class Delivery:
             return base.UNAVAILABLE
         if not allowed:
             return base.FORBIDDEN
-        handler = connection.consumer.receive_message
-        identity = connection.access.identity
-        if inspect.iscoroutinefunction(handler):
-            return await database.aprocess(handler, message, identity)
-        alias = log_for(message.stream).using
-        return await workers.write(alias, database.process, handler, message, identity)  # type: ignore[no-any-return]
+        return await once(connection.consumer.receive_message, message, connection.access.identity)
 
     def _answer(self, message: Message, outcome: Outcome) -> None:
         self._connection.write(outcome.frame(message.id))

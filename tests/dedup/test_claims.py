@@ -10,9 +10,10 @@ from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
 from reconnect_channels import Reject, apublish
-from reconnect_channels.dedup import base, database
-from reconnect_channels.dedup.database import aprocess
+from reconnect_channels.dedup import base, claims, database
+from reconnect_channels.dedup.claims import aprocess
 from reconnect_channels.models import ProcessedMessage, StreamEntry
+from tests.live.peer import eventually
 
 from .conftest import STREAM, Outbox
 from .conftest import published as _published
@@ -54,6 +55,31 @@ class Handler:
         if self.error is not None:
             raise self.error
         return self.result or {"seq": entry.seq}
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """A copy doesn't wait for the one that is being worked on."""
+    monkeypatch.setattr(base, "PATIENCE", 0.0)
+
+
+@pytest.fixture
+def patient(monkeypatch):
+    """It waits as long as it takes."""
+    monkeypatch.setattr(base, "PATIENCE", 30.0)
+
+
+@pytest.fixture
+def looks(monkeypatch):
+    """One for each look at a claim."""
+    looks, take = [], claims.Claim.take
+
+    def counted(claim):
+        looks.append(claim)
+        return take(claim)
+
+    monkeypatch.setattr(claims.Claim, "take", counted)
+    return looks
 
 
 @pytest.fixture
@@ -106,7 +132,7 @@ async def test_the_rules_of_keys_and_order_are_the_same(outbox, handler):
     assert handler.runs == 2
 
 
-async def test_a_repeat_during_the_claim_is_in_progress_and_never_a_duplicate(outbox, handler):
+async def test_a_repeat_during_the_claim_is_in_progress_and_never_a_duplicate(outbox, handler, hasty):
     message = outbox.message(1)
     running = start(outbox, message, handler.pause())
     await handler.entered.wait()
@@ -118,6 +144,32 @@ async def test_a_repeat_during_the_claim_is_in_progress_and_never_a_duplicate(ou
     assert handler.runs == 1
 
 
+async def test_a_repeat_that_waits_is_answered_when_the_first_ends(outbox, handler, patient, looks):
+    message = outbox.message(1)
+    running = start(outbox, message, handler.pause())
+    await handler.entered.wait()
+    waiting = [start(outbox, message, handler) for _ in range(3)]
+    await eventually(lambda: len(looks) >= 1 + 2 * len(waiting))
+    handler.go()
+    first = await running
+    assert await asyncio.gather(*waiting) == [first._replace(duplicate=True)] * 3
+    assert handler.runs == 1
+
+
+async def test_a_repeat_that_waits_takes_over_when_the_first_fails(outbox, patient, looks):
+    message = outbox.message(1)
+    failing, other = Handler(), Handler()
+    failing.error = RuntimeError("defect")
+    running = start(outbox, message, failing.pause())
+    await failing.entered.wait()
+    waiting = start(outbox, message, other)
+    await eventually(lambda: len(looks) >= 3)
+    failing.go()
+    assert await running == base.FAILED
+    outcome = await waiting
+    assert (outcome.code, outcome.seq, outcome.duplicate) == (0, 1, False)
+
+
 async def test_of_many_at_once_one_runs(outbox, handler):
     message = outbox.message(1)
     running = [start(outbox, message, handler) for _ in range(16)]
@@ -127,7 +179,7 @@ async def test_of_many_at_once_one_runs(outbox, handler):
     assert await published() == ["1"]
 
 
-async def test_the_lease_is_renewed_while_the_handler_lives(outbox, handler, settings):
+async def test_the_lease_is_renewed_while_the_handler_lives(outbox, handler, settings, hasty):
     settings.RECONNECT_CHANNELS = {"CLAIM_SECONDS": 0.6}
     message = outbox.message(1)
     running = start(outbox, message, handler.pause())
@@ -148,7 +200,7 @@ async def test_a_renewal_that_fails_costs_no_answer(outbox, handler, settings, m
     settings.RECONNECT_CHANNELS = {"CLAIM_SECONDS": 0.03}
     failed = asyncio.Event()
     loop = asyncio.get_running_loop()
-    extend = database._extend
+    extend = claims._extend
 
     def failing(rows, lease, **fields):
         if fields:
@@ -156,7 +208,7 @@ async def test_a_renewal_that_fails_costs_no_answer(outbox, handler, settings, m
         loop.call_soon_threadsafe(failed.set)
         raise error
 
-    monkeypatch.setattr(database, "_extend", failing)
+    monkeypatch.setattr(claims, "_extend", failing)
     message = outbox.message(1)
     running = start(outbox, message, handler.pause())
     await handler.entered.wait()
@@ -170,7 +222,9 @@ async def test_a_renewal_that_fails_costs_no_answer(outbox, handler, settings, m
     assert await send(outbox, message, handler) == outcome._replace(duplicate=True)
 
 
-async def test_a_cancelled_handler_leaves_its_claim_and_the_retry_yields_the_same_entries(outbox, handler):
+async def test_a_cancelled_handler_leaves_its_claim_and_the_retry_yields_the_same_entries(
+    outbox, handler, hasty
+):
     message = outbox.message(1)
     running = start(outbox, message, handler.pause())
     await handler.entered.wait()
@@ -218,13 +272,13 @@ async def test_the_answer_of_a_claim_that_was_taken_over_is_not_stored(outbox):
     second = await send(outbox, message, fast)
     assert second.result == '"fast"'
     slow.go()
-    assert await running == base.IN_PROGRESS
+    assert await running == second._replace(duplicate=True)
     assert await send(outbox, message, fast) == second._replace(duplicate=True)
     assert (slow.runs, fast.runs) == (1, 1)
     assert await published() == ["1"]
 
 
-async def test_the_one_who_took_over_answers_even_if_the_first_ends_before(outbox):
+async def test_the_one_who_took_over_answers_even_if_the_first_ends_before(outbox, hasty):
     message = outbox.message(1)
     slow, other = Handler(), Handler()
     slow.result, other.result = "slow", "other"
@@ -243,7 +297,7 @@ async def test_the_one_who_took_over_answers_even_if_the_first_ends_before(outbo
     assert await published() == ["1"]
 
 
-async def test_a_late_failure_of_the_first_does_not_release_the_claim_of_the_second(outbox):
+async def test_a_late_failure_of_the_first_does_not_release_the_claim_of_the_second(outbox, hasty):
     message = outbox.message(1)
     slow, other = Handler(), Handler()
     slow.error = RuntimeError("late")
@@ -314,7 +368,7 @@ async def test_a_database_that_is_gone_at_the_end_leaves_the_claim(outbox, handl
         raise DatabaseError("gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(database, "_settle", gone)
+        patch.setattr(database, "settle", gone)
         assert await send(outbox, message, handler) == base.UNAVAILABLE
     assert (await row()).status == "claimed"
     await run_out()

@@ -13,7 +13,7 @@ from django.db import connection
 
 from reconnect_channels import apublish, publish
 from reconnect_channels.dedup import base
-from reconnect_channels.dedup.database import aprocess
+from reconnect_channels.dedup.claims import aprocess
 from reconnect_channels.log import log_for
 from reconnect_channels.models import ProcessedMessage, StreamEntry
 from tests.log.threads import PATIENCE, Aside, at_once, python, someone_waits, until
@@ -157,7 +157,8 @@ KILLED = """
 import asyncio, os, signal, sys
 from django.db import transaction
 from reconnect_channels import apublish, publish
-from reconnect_channels.dedup.database import aprocess, process
+from reconnect_channels.dedup.claims import aprocess
+from reconnect_channels.dedup.database import process
 from reconnect_channels.protocol.frames import Message
 
 where, id, producer = sys.argv[1:]
