@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .pages import apositions as apositions
     from .pages import positions as positions
+    from .publication import Pending as Pending
     from .publication import apublish as apublish
     from .publication import publish as publish
     from .publication import publish_many as publish_many
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Pending": "publication",
     "publish": "publication",
     "apublish": "publication",
     "publish_many": "publication",
@@ -27,7 +29,7 @@ _HOMES = {
     "apositions": "pages",
     "Reject": "rejection",
 }
-__all__ = ["Reject", "apositions", "apublish", "positions", "publish", "publish_many"]
+__all__ = ["Pending", "Reject", "apositions", "apublish", "positions", "publish", "publish_many"]
 
 
 def __getattr__(name: str) -> Any:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 from asgiref.sync import sync_to_async
 from django.db import transaction
 
@@ -29,7 +30,28 @@ LONG_HOLD = 0.1  # seconds between taking a stream's row and COMMIT
 node_clock = LamportClock()
 """This process's Lamport clock: above every entry and message that it has seen."""
 
-captures: list[list[Entry]] = []
+
+@dataclass
+class Pending:
+    """A published entry that waits for the caller's COMMIT, since its log can't take an append back.
+
+    It has no seq, checksum or clock yet: `entry` has them once it was appended. That stays None after a
+    rollback, and where the log was away.
+    """
+
+    stream: str
+    id: str
+    key: str | None
+    text: str
+    entry: Entry | None = None
+
+    @property
+    def payload(self) -> Any:
+        """The decoded payload."""
+        return msgspec.json.decode(self.text)
+
+
+captures: list[list[Entry | Pending]] = []
 """Where `testing.captured_entries()` listens."""
 
 
@@ -57,10 +79,11 @@ class Authoring:
 authoring: ContextVar[Authoring | None] = ContextVar("reconnect_channels_authoring", default=None)
 
 
-def publish(stream: str, payload: Any, *, using: str | None = None) -> Entry:
+def publish(stream: str, payload: Any, *, using: str | None = None) -> Entry | Pending:
     """Appends one entry to a stream, in the caller's transaction, and announces it on commit.
 
-    Takes the stream's row and holds it to the outer COMMIT: call it last.
+    Takes the stream's row and holds it to the outer COMMIT: call it last. Where the log is not in the
+    database, an entry that is published in a transaction is appended after COMMIT (`Pending`).
 
     :param stream: `[A-Za-z0-9._:-]{1,100}`.
     :param payload: anything JSON can hold, up to 64 KiB encoded.
@@ -70,11 +93,12 @@ def publish(stream: str, payload: Any, *, using: str | None = None) -> Entry:
     return publish_many([(stream, payload)], using=using)[0]
 
 
-def publish_many(items: Iterable[tuple[str, Any]], *, using: str | None = None) -> list[Entry]:
+def publish_many(items: Iterable[tuple[str, Any]], *, using: str | None = None) -> list[Entry | Pending]:
     """Appends many (stream, payload) pairs at once; order within a stream is kept.
 
-    Streams are taken in sorted order, so that two callers can't deadlock each other. Parameters and
-    errors as for `publish`; returns the entries in the order of the items.
+    Streams are taken in sorted order, so that two callers can't deadlock each other; those whose log is
+    not in the database come last, after COMMIT. Parameters and errors as for `publish`; returns the
+    entries in the order of the items.
     """
     author = authoring.get()
     drafts: dict[str, list[tuple[int, Draft]]] = {}
@@ -87,16 +111,21 @@ def publish_many(items: Iterable[tuple[str, Any]], *, using: str | None = None) 
         drafts.setdefault(stream, []).append((count - 1, draft))
     if author is not None:
         node_clock.observe(author.clock)
-    placed: dict[int, Entry] = {}
+    placed: dict[int, Entry | Pending] = {}
+    joining = [stream for stream in sorted(drafts) if log_for(stream).transactional]
     with ExitStack() as transactions:
-        for alias in sorted({using or log_for(stream).using for stream in drafts}):
+        for alias in sorted({using or log_for(stream).using for stream in joining}):
             transactions.enter_context(transaction.atomic(using=alias, savepoint=False))
-        for stream in sorted(drafts):
+        for stream in joining:
             numbered = drafts[stream]
             entries = _append(stream, [draft for _, draft in numbered], author, using)
             placed.update((i, entry) for (i, _), entry in zip(numbered, entries, strict=True))
             if author is not None:
                 author.last[stream] = entries[-1]
+    for stream in sorted(drafts.keys() - set(joining)):
+        numbered = drafts[stream]
+        made = _append_after(stream, [draft for _, draft in numbered], author, using)
+        placed.update((i, entry) for (i, _), entry in zip(numbered, made, strict=True))
     return [placed[i] for i in range(count)]
 
 
@@ -119,6 +148,44 @@ def _append(stream: str, drafts: list[Draft], author: Authoring | None, using: s
     return [by_id[draft.id] for draft in drafts]
 
 
+def _append_after(
+    stream: str, drafts: list[Draft], author: Authoring | None, using: str | None
+) -> Sequence[Entry | Pending]:
+    """Appends to a log that can't take it back: at once, or after the caller's COMMIT."""
+    log = log_for(stream)
+    alias = using or log.using
+
+    def append() -> list[Entry]:
+        entries = log.append(stream, drafts, node_clock.now)
+        node_clock.observe(max(entry.clock for entry in entries))
+        if author is not None:
+            author.last[stream] = entries[-1]
+        return entries
+
+    if not transaction.get_connection(alias).in_atomic_block:
+        entries = append()
+        for capture in captures:
+            capture.extend(entries)
+        announce(entries)
+        return entries
+    pending = [Pending(stream, *draft) for draft in drafts]
+    for capture in captures:
+        capture.extend(pending)
+
+    def committed() -> None:
+        try:
+            entries = append()
+        except Exception:  # the transaction stands, and its other hooks shall run
+            logger.exception("%d entries of %s couldn't be appended after COMMIT", len(pending), stream)
+            return
+        for waiting, entry in zip(pending, entries, strict=True):
+            waiting.entry = entry
+        announce(entries)
+
+    transaction.on_commit(committed, using=alias, robust=True)
+    return pending
+
+
 def _committed(entries: list[Entry], taken: float) -> None:
     held = time.monotonic() - taken
     if held > LONG_HOLD:
@@ -126,7 +193,7 @@ def _committed(entries: list[Entry], taken: float) -> None:
     announce(entries)
 
 
-async def apublish(stream: str, payload: Any, *, using: str | None = None) -> Entry:
+async def apublish(stream: str, payload: Any, *, using: str | None = None) -> Entry | Pending:
     """`publish` for async code; parameters and errors are the same."""
     return await _publish(stream, payload, using=using)
 

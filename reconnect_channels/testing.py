@@ -31,6 +31,7 @@ from .client.tracker import Entries
 from .live.hub import close_hub, get_hub
 from .protocol.entry import Entry
 from .protocol.frames import SUBPROTOCOL
+from .publication import Pending
 
 __all__ = ["Socket", "StreamCommunicator", "captured_entries", "close_hub", "closed_hub", "get_hub", "stop"]
 
@@ -39,12 +40,13 @@ ABNORMAL = 1006
 
 
 @contextmanager
-def captured_entries() -> Iterator[list[Entry]]:
+def captured_entries() -> Iterator[list[Entry | Pending]]:
     """Collects what is published inside the block, also in a TestCase that never commits.
 
-    Entries of transactions that were rolled back are collected too.
+    Entries of transactions that were rolled back are collected too; those of a log that is not in the
+    database are `Pending` inside a transaction.
     """
-    captured: list[Entry] = []
+    captured: list[Entry | Pending] = []
     publication.captures.append(captured)
     try:
         yield captured

@@ -99,10 +99,10 @@ def _valkey(folder: Path, *options: str, port: int | None = None) -> Server:
 
 
 @contextmanager
-def redis(appendonly: str = "no") -> Iterator[Server]:
+def redis(*options: str, appendonly: str = "no") -> Iterator[Server]:
     """A running Valkey. It keeps nothing, and a restart is empty, unless `appendonly` is "always"."""
-    options = [] if appendonly == "no" else ["--appendonly", "yes", "--appendfsync", appendonly]
-    with temporary_folder() as folder, _valkey(folder, *options) as server:
+    keeping = [] if appendonly == "no" else ["--appendonly", "yes", "--appendfsync", appendonly]
+    with temporary_folder() as folder, _valkey(folder, *options, *keeping) as server:
         yield server
 
 
