@@ -1,4 +1,4 @@
-"""RedisLog against the list that DatabaseLog is held against, with what only Redis does: repeats, and losses."""
+"""RedisLog against the list that DatabaseLog is held against, with what only Redis does: repeats, losses."""
 
 import uuid
 
@@ -42,7 +42,9 @@ class RedisMachine(LogMachine):
         repeated = self.drafts[first : first + size]
         known = self.log.read(self.stream, self.position(first), len(repeated)).entries if repeated else []
         head, drafts = self.head, self.new(fresh)
-        entries = self.log.append(self.stream, [draft._replace(text='"x"') for draft in repeated] + drafts, clock)
+        entries = self.log.append(
+            self.stream, [draft._replace(text='"x"') for draft in repeated] + drafts, clock
+        )
         assert entries[: len(repeated)] == known
         assert [entry.seq for entry in entries[len(repeated) :]] == [head + 1 + i for i in range(fresh)]
         if fresh:
