@@ -67,6 +67,13 @@ def test_settings_that_cannot_be_read(settings, given, said):
     assert said in messages["E001"].msg
 
 
+@pytest.mark.parametrize("module", ["core", "pubsub"])
+def test_a_layer_on_redis_needs_no_event_loop_to_be_checked(settings, module):
+    name = {"core": "RedisChannelLayer", "pubsub": "RedisPubSubChannelLayer"}[module]
+    use_layer(settings, f"channels_redis.{module}.{name}")
+    assert found() == {}
+
+
 def test_no_channel_layer(settings):
     settings.CHANNEL_LAYERS = {}
     messages = found()
