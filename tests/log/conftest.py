@@ -31,3 +31,22 @@ async def sync_thread() -> AsyncIterator[None]:
 def drafts(count: int, *, first: int = 1, key: str | None = None) -> list[Draft]:
     """Entries to append, with payloads that count."""
     return [Draft(str(uuid.uuid4()), key, str(n)) for n in range(first, first + count)]
+
+
+@pytest.fixture
+def fast(settings, redis_url) -> Iterator[SequenceLog]:
+    """The log of streams that begin with `fast:`, in Redis; all others are in the database."""
+    settings.RECONNECT_CHANNELS = {
+        "STREAM_LOGS": {
+            "default": {"BACKEND": "reconnect_channels.log.database.DatabaseLog"},
+            "fast": {
+                "BACKEND": "reconnect_channels.log.redis.RedisLog",
+                "LOCATION": redis_url,
+                "KEY_PREFIX": f"{uuid.uuid4()}:",
+                "PREFIXES": ["fast:"],
+            },
+        }
+    }
+    log = log_for("fast:s")
+    yield log
+    log.endpoint.close()
