@@ -1,9 +1,11 @@
 """Django settings of the tests: SQLite in a file of this process, or what DATABASE_URL names.
 
 CHANNELS_REDIS_URL puts the channel layer on Redis: several server processes need a common one.
+RECONNECT_CHANNELS holds that setting as JSON.
 """
 
 import atexit
+import json
 import os
 import secrets
 import tempfile
@@ -58,6 +60,8 @@ if redis_url := os.environ.get("CHANNELS_REDIS_URL"):
     }
 else:
     CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+
+RECONNECT_CHANNELS = json.loads(os.environ.get("RECONNECT_CHANNELS", "{}"))
 
 SECRET_KEY = "only for tests, long enough for every signer"
 ALLOWED_HOSTS = ["localhost", "127.0.0.1", "testserver"]
