@@ -12,3 +12,12 @@ no request; add to a counter, or hand on to a queue). What they raise is logged.
 :param metrics: `{name: float}` of the names in `protocol.telemetry.RANGES`, within their ranges.
 :param environment: `chromium`, `firefox`, `safari`, `python`, `other`, or None: the client didn't say.
 """
+
+returned = Signal()
+"""A client came back after its socket had ended, on whichever node; known about a second later.
+
+Receivers are called as those of `telemetry` are.
+
+:param outage_ms: from the end of its socket to the WELCOME of the next.
+:param moved: it came back to another node.
+"""

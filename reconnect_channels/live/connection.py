@@ -54,6 +54,8 @@ class Connection:
     It answers our frames itself and lets only the rest through, so that a slow handler delays no ACK.
     """
 
+    _code: int | None = None  # with which it was closed
+
     def __init__(self, consumer: Any, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         self.consumer = consumer
         self.loop = asyncio.get_running_loop()
@@ -110,6 +112,8 @@ class Connection:
         return None
 
     def _answers(self, event: Event) -> bool:
+        if event["type"] == "websocket.disconnect":
+            self._code = event.get("code")
         if event["type"] != "websocket.receive" or not self._accepted:
             return False
         self.perform(self.exchange.receive(event.get("text"), self.loop.time()))
@@ -170,7 +174,7 @@ class Connection:
     def _close(self) -> None:
         self.closing = True
         if self.place is not None:
-            self.hub.holders.leave(self.place, self)
+            self.hub.unseat(self.place, self, self._code)
         if self.crowd is not None:
             self.hub.admission.leave(self.crowd)
             self.crowd = None
@@ -240,6 +244,7 @@ class Connection:
                 case exchange.Leave(subscriptions):
                     for subscription in subscriptions:
                         self._leave(subscription)
+                    self._moved()
                 case exchange.Resync(subscription, position):
                     tap = self._taps.get(subscription)
                     if tap is not None:
@@ -268,6 +273,8 @@ class Connection:
         self.write(frames.ping(int(now * 1000), heads))
 
     def _report(self, report: exchange.Report) -> None:
+        if self.place is not None and report.environment is not None:
+            self.hub.roster.touch(self.place, self, report.environment)
         try:
             signals.telemetry.send_robust(
                 type(self.consumer), metrics=dict(report.metrics), environment=report.environment
@@ -279,6 +286,7 @@ class Connection:
         if self.closing:
             return
         self.write(frames.bye(bye.code, bye.reason, bye.retry_after_ms, term=bye.term))
+        self._code = bye.code
         self._close()
         self.sender.put({"type": "websocket.close", "code": int(bye.code), "reason": bye.reason[:100]})
         for subscription in list(self._taps):
@@ -286,6 +294,11 @@ class Connection:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self.loop.call_later(FAREWELL, self.sender.end)
+
+    def _moved(self) -> None:
+        """It is on other streams than before."""
+        if self.place is not None:
+            self.hub.roster.touch(self.place, self)
 
     def _leave(self, subscription: Subscription) -> None:
         tap = self._taps.pop(subscription, None)
@@ -315,6 +328,7 @@ class Connection:
         taps = [tap for s in current if (tap := self._taps.get(s)) is not None]
         for tap in taps:
             tap.subscription.state = State.CATCHING_UP
+        self._moved()
         await self._recover(taps, action)
 
     def refuse(self, subscriptions: Iterable[Subscription], code: int, reason: Reason, detail: str) -> None:

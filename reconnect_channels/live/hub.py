@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from .. import announcement, news, workers
@@ -28,19 +27,24 @@ from ..protocol.recovery import Head
 from ..protocol.window import PAGE_ENTRIES, Page, Slot, cut
 from ..publication import node_clock
 from ..snapshots import Snapshot
+from . import drain
 from .admission import Admission
 from .breaker import Reader
 from .builds import Builds
 from .drain import Leaving, Terminations
 from .feed import Feed, Tap
-from .fencing import Holders
+from .fencing import Holders, Rank, Session
 from .heads import Heads
 from .reads import Reads
+from .registrar import Registrar
+from .roster import Roster
 from .wakeups import Wakeups
+
+if TYPE_CHECKING:
+    from .connection import Connection
 
 logger = logging.getLogger(__name__)
 
-NODE = secrets.token_hex(6)
 AFTER_BURST = 0.25  # seconds; finds the lost tail of a burst
 REGROUP = 6 * 3600.0  # channels-redis forgets group members after a day
 JUMP = 2_000  # entries behind: begin the window anew instead of filling it
@@ -75,9 +79,9 @@ class Hub:
     def __init__(self, loop: asyncio.AbstractEventLoop, alias: str) -> None:
         self.loop = loop
         self.feeds: dict[str, Feed] = {}
-        self.node = NODE
         self.sockets: set[Leaving] = set()
         self.holders = Holders()
+        self.roster = Roster(self.holders)
         self.admission = Admission(loop.time())
         self.draining: asyncio.Task[int] | None = None
         self.holes = 0  # healed from the log
@@ -88,7 +92,9 @@ class Hub:
         self._heads = Heads(self.spawn, self._reader.read, self._position, self._observe)
         self._builds = Builds(self.spawn)
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._registrar: Registrar | None = None
         self._services: list[asyncio.Task[None]] = []
+        self._resting: asyncio.TimerHandle | None = None
         self._suspects: set[str] = set()
         self._suspicion: asyncio.TimerHandle | None = None
         self._terminations = Terminations(self)
@@ -119,8 +125,7 @@ class Hub:
         """Registers interest in a stream; entries come once the tap is in `feed.live`."""
         feed = self.feeds.get(name)
         if feed is None:
-            if not self.feeds:
-                self._start()
+            self._start()
             feed = self.feeds[name] = Feed(name, self.loop)
         if feed.expiry is not None:
             feed.expiry.cancel()
@@ -154,8 +159,7 @@ class Hub:
             feed.filling.cancel()
         self.forget_snapshot(feed)
         self.spawn(self._ungroup(feed))
-        if not self.feeds:
-            self._stop()
+        self._rest()
 
     async def _ungroup(self, feed: Feed) -> None:
         if feed.grouped is not None:
@@ -163,25 +167,69 @@ class Hub:
             if feed.name not in self.feeds:
                 await self._wakeups.ungroup(feed.name)
 
+    # -- sessions ----------------------------------------------------------------------------------
+
+    @property
+    def node(self) -> str:
+        """The name of this node, of its present life."""
+        return self.roster.node
+
+    def seat(self, session: Session, rank: Rank, connection: Connection) -> None:
+        """A socket was greeted."""
+        self._start()
+        self.roster.enter(session, rank, connection, self.loop.time())
+
+    def unseat(self, session: Session, connection: Connection, code: int | None) -> None:
+        """A socket that was greeted has ended. Synchronous: safe under cancellation."""
+        self.holders.leave(session, connection)
+        self.roster.leave(session, connection, code)
+        if not self.roster.live and self._resting is None:
+            self._resting = self.loop.call_later(settings().GRACE, self._rest)
+
     # -- services ----------------------------------------------------------------------------------
 
     def _start(self) -> None:
+        if self._services:
+            return
         announcement.listeners.add(self._listen)
         news.receivers.add(self._listen_news)
         self._wakeups = Wakeups(
             self._alias, self._followed, self.receive, self.suspect, partial(news.hear, self)
         )
-        self._services = [self.spawn(self._wakeups.run()), self.spawn(self._check())]
+        self._registrar = Registrar(self.roster, self._wakeups, self._followed, self._drain, self._revive)
+        services = self._wakeups.run(), self._check(), self._registrar.run()
+        self._services = [self.spawn(service) for service in services]
+
+    def _drain(self) -> None:
+        drain.begin(self)
+
+    def _revive(self) -> None:
+        """Other nodes took this one for dead, and cleared up after it: it begins a new life."""
+        logger.warning("Node %s was taken for dead by others: it is registered anew", self.node)
+        old = self._wakeups
+        self._stop()
+        self._start()
+        for name in self._followed():
+            self.spawn(old.ungroup(name))
+            self.feeds[name].grouped = self.spawn(self._wakeups.group(name))
+
+    def _rest(self) -> None:
+        self._resting = None
+        if not self.feeds and not self.roster.live:
+            self._stop()
 
     def _stop(self) -> None:
         announcement.listeners.discard(self._listen)
         news.receivers.discard(self._listen_news)
+        if self._registrar is not None:
+            self._registrar.stop()
         services, self._services = self._services, []
         for task in services:
             task.cancel()
-        if self._suspicion is not None:
-            self._suspicion.cancel()
-            self._suspicion = None
+        for timer in (self._suspicion, self._resting):
+            if timer is not None:
+                timer.cancel()
+        self._suspicion = self._resting = None
 
     async def close(self) -> None:
         """Ends everything at once, without grace."""
@@ -195,7 +243,9 @@ class Hub:
         self.feeds.clear()
         for feed in feeds:
             await self._ungroup(feed)
+        services = self._services
         self._stop()
+        await asyncio.gather(*services, return_exceptions=True)  # they say goodbye
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

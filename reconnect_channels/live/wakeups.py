@@ -14,7 +14,7 @@ from typing import Any
 from channels.layers import get_channel_layer
 
 from .. import news
-from ..announcement import MESSAGE_TYPE, group_name, read_message
+from ..announcement import MESSAGE_TYPE, group_name, leaves_process, read_message
 from ..protocol.entry import Entry
 
 logger = logging.getLogger(__name__)
@@ -71,6 +71,16 @@ class Wakeups:
         if self._channel is not None:
             with suppress(Exception):
                 await self._layer.group_discard(group, self._channel)
+
+    @property
+    def channel(self) -> str:
+        """The channel's name, for who clears up after a kill; none where the layer ends at this process."""
+        return self._channel or "" if leaves_process() else ""
+
+    async def discard(self, group: str, channel: str) -> None:
+        """Takes a dead node's channel out of a group."""
+        if self._layer is not None:
+            await self._layer.group_discard(group, channel)
 
     async def renew(self) -> None:
         """Joins the nodes' group again, before the layer forgets the member."""

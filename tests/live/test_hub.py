@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 
-from reconnect_channels import announcement
+from reconnect_channels import announcement, news
 from reconnect_channels.live import hub as hubs
 from reconnect_channels.live.hub import get_hub
 from reconnect_channels.log import log_for
@@ -398,7 +398,7 @@ async def test_what_may_not_be_read_costs_neither_the_log_nor_the_layer(faulty: 
         get_hub().suspect(A)  # after it, every older suspicion was looked into too
         await peer.hear("SYNC_DELTA", to=1)
         assert [stream.name async for stream in Stream.objects.all()] == [A]
-        assert set(faulty.groups) == {announcement.group_name(A)}
+        assert set(faulty.groups) == {announcement.group_name(A), news.GROUP}
 
 
 # -- life of a feed ------------------------------------------------------------------------------------------

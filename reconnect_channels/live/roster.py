@@ -1,0 +1,237 @@
+"""The sessions of a hub's sockets, in memory: what happens costs a dict entry, and rows are made of it later.
+
+Nothing here waits, and nothing is asked per socket: what a connection holds is read when it is written.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from django.utils import timezone
+
+from .. import news, signals
+from ..conf import settings
+from ..protocol.codes import Close, reconnects
+from ..protocol.subscription import State, Subscription
+from ..sessions import USER_CLOSED, Row, Written, session_key
+from ..sessions import State as SessionState
+from .fencing import Holders, Rank, Session
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+logger = logging.getLogger(__name__)
+
+ENDED_KEPT = 10_000  # ends that wait for the database; beyond it, others find that nobody is there
+KIND = "session"
+SERVED = State.LIVE, State.CATCHING_UP
+
+
+@dataclass(slots=True, eq=False)
+class Seat:
+    """One session on this node: the socket that it has, or the end of the one that it had."""
+
+    session: Session
+    rank: Rank
+    connection: Connection | None  # None = ended
+    socket: str
+    connected: datetime
+    due: float  # when it is written even if nothing happened; by the loop's clock
+    connects: int = 1
+    outage_ms: int | None = None
+    ended: datetime | None = None
+    close_code: int | None = None
+    positions: dict[str, tuple[str, int]] = field(default_factory=dict)
+    environment: str = "other"
+
+    def row(self, key: str, node: str, now: datetime) -> Row:
+        """What is to be written now."""
+        streams: frozenset[str] | None = None
+        state = SessionState.LIVE
+        if self.connection is not None:
+            subscriptions = self.connection.exchange.subscriptions
+            self.positions = standing(subscriptions)
+            streams = frozenset(name for name, one in subscriptions.items() if one.state in SERVED)
+        elif self.close_code == USER_CLOSED or not reconnects(self.close_code or 0):
+            state, streams = SessionState.ENDED, frozenset()
+        else:
+            state = SessionState.AWAY
+        return Row(
+            key,
+            self.session.identity,
+            self.session.client_id,
+            self.socket,
+            node,
+            self.rank.term,
+            self.rank.attempt,
+            state,
+            self.positions,
+            streams,
+            self.environment,
+            self.connects,
+            self.outage_ms,
+            self.close_code,
+            self.connected,
+            self.ended or now,
+        )
+
+
+def standing(subscriptions: Mapping[str, Subscription]) -> dict[str, tuple[str, int]]:
+    """Where a client stands on each stream that it is served."""
+    return {
+        name: (subscription.sent.epoch, subscription.acked)
+        for name, subscription in subscriptions.items()
+        if subscription.state in SERVED and subscription.sent is not None
+    }
+
+
+class Roster:
+    """Which sessions have a socket here, and what of it isn't written yet.
+
+    :param holders: fences local sockets that are superseded elsewhere.
+    """
+
+    def __init__(self, holders: Holders) -> None:
+        self.node = ""
+        self._holders = holders
+        self._seats: OrderedDict[str, Seat] = OrderedDict()  # written longest ago first
+        self._dirty: dict[str, None] = {}
+        self._ended: OrderedDict[str, None] = OrderedDict()
+        self.dropped = 0  # ends that weren't written, because the database was down for too long
+
+    @property
+    def live(self) -> int:
+        """How many sessions have a socket here."""
+        return len(self._seats) - len(self._ended)
+
+    def enter(self, session: Session, rank: Rank, connection: Connection, now: float) -> None:
+        """A socket was greeted: it is the session's from now on, here and on all nodes."""
+        key = session_key(*session)
+        seat = Seat(session, rank, connection, connection.session, timezone.now(), now)
+        before = self._seats.pop(key, None)
+        if before is not None:
+            seat.environment, seat.connects = before.environment, before.connects + 1
+            if before.ended is not None:
+                seat.outage_ms = max(0, int((seat.connected - before.ended).total_seconds() * 1000))
+                del self._ended[key]
+        self._seats[key] = seat
+        self._dirty[key] = None
+        self._tell(key, seat)
+
+    def touch(self, session: Session, connection: Connection, environment: str | None = None) -> None:
+        """Something changed: which streams it is on, or what is known of the client."""
+        key = session_key(*session)
+        seat = self._seats.get(key)
+        if seat is not None and seat.connection is connection:
+            if environment is not None and environment != seat.environment:
+                seat.environment = environment
+            elif environment is not None:
+                return
+            self._dirty[key] = None
+
+    def leave(self, session: Session, connection: Connection, code: int | None) -> None:
+        """A socket ended. Synchronous: safe under cancellation.
+
+        :param code: the close code, as far as one is known.
+        """
+        key = session_key(*session)
+        seat = self._seats.get(key)
+        if seat is None or seat.connection is not connection:
+            return
+        if code == Close.SUPERSEDED:  # the newer socket's node writes the row
+            self._forget(key)
+            return
+        seat.positions = standing(connection.exchange.subscriptions) or seat.positions
+        seat.connection, seat.close_code, seat.ended = None, code, timezone.now()
+        self._dirty[key] = self._ended[key] = None
+        if len(self._ended) > ENDED_KEPT:
+            self.dropped += 1
+            self._forget(next(iter(self._ended)))
+
+    def _forget(self, key: str) -> None:
+        self._seats.pop(key, None)
+        self._dirty.pop(key, None)
+        self._ended.pop(key, None)
+
+    # -- rows --------------------------------------------------------------------------------------
+
+    def begin(self, node: str) -> None:
+        """The node has another name from now on: all that is live is written again."""
+        self.node = node
+        self._dirty.update(dict.fromkeys(self._seats))
+
+    def take(self, now: float, most: int) -> list[Row]:
+        """Rows to be written: of sessions to which something happened, and of those not written for long."""
+        for key, seat in self._seats.items():
+            if seat.due > now:
+                break
+            self._dirty[key] = None
+        at, rows = timezone.now(), []
+        for key in list(self._dirty)[:most]:
+            del self._dirty[key]
+            rows.append(self._seats[key].row(key, self.node, at))
+        return rows
+
+    def put_back(self, rows: Sequence[Row]) -> None:
+        """They couldn't be written."""
+        self._dirty.update((row.key, None) for row in rows if row.key in self._seats)
+
+    def wrote(self, rows: Sequence[Row], written: Written, now: float) -> None:
+        """Takes note of what became of the rows; fences what a newer socket has superseded elsewhere."""
+        for row in rows:
+            seat = self._seats.get(row.key)
+            if seat is None or seat.socket != row.socket:
+                continue
+            seat.connects -= row.connects
+            seat.due = now + settings().SESSION_REFRESH
+            self._seats.move_to_end(row.key)
+            if row.key in written.lost and seat.connection is not None:
+                self._holders.fence(seat.session, Rank(*written.lost[row.key]))
+            elif seat.connection is None and row.state is not SessionState.LIVE:
+                self._forget(row.key)
+        if signals.returned.has_listeners(type(self)):
+            for back in written.returns:
+                signals.returned.send_robust(type(self), outage_ms=back.outage_ms, moved=back.moved)
+
+    def close(self) -> list[Row]:
+        """The last rows: nothing has a socket here any more."""
+        now = timezone.now()
+        for seat in self._seats.values():
+            if seat.connection is not None:
+                seat.positions = standing(seat.connection.exchange.subscriptions) or seat.positions
+                seat.connection, seat.ended = None, now
+        rows = [seat.row(key, self.node, now) for key, seat in self._seats.items()]
+        self._seats.clear()
+        self._dirty.clear()
+        self._ended.clear()
+        return rows
+
+    # -- other nodes -------------------------------------------------------------------------------
+
+    def _tell(self, key: str, seat: Seat) -> None:
+        connected = seat.connected.timestamp()
+        news.tell(KIND, key=key, term=seat.rank.term, attempt=seat.rank.attempt, at=connected, node=self.node)
+
+    def hear(self, fields: news.Fields) -> None:
+        """A socket was greeted on another node: the older one goes, here or there (design 10.4)."""
+        seat = self._seats.get(fields["key"])
+        if fields["node"] == self.node or seat is None or seat.connection is None:
+            return
+        rank = Rank(fields["term"], fields["attempt"])
+        mine = (seat.rank, seat.connected.timestamp(), self.node)
+        if mine > (rank, fields["at"], fields["node"]):
+            self._tell(fields["key"], seat)
+        else:
+            self._holders.fence(seat.session, rank)
+
+
+def _heard(hub: Any, fields: news.Fields) -> None:
+    hub.roster.hear(fields)
+
+
+news.listeners[KIND].add(_heard)
