@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from .identity import default_identity
 from .live.connection import serve
 from .live.plain import PlainSocket
+from .protocol.entry import Entry
 from .protocol.frames import SUBPROTOCOL, Message
 from .publication import publish
 from .registry import consumers
@@ -62,7 +63,7 @@ class DeltaSyncMixin(_Reconnecting):
     """
 
     snapshot_version: ClassVar[int] = 1
-    """Raise it when the shape of `get_snapshot` changes."""
+    """Raise it when the shape of the state changes: of `get_snapshot`, or of `reduce`."""
 
     def get_streams(self) -> list[str]:
         """The streams that every client of this consumer gets by itself, like Channels' `groups`."""
@@ -81,9 +82,29 @@ class DeltaSyncMixin(_Reconnecting):
         """The state of the stream, as JSON can hold it. Knows no user: it is shared by all readers.
 
         As `def` it runs in one read transaction with the stream's position. Without it, newcomers get
-        the entries themselves.
+        the entries themselves. Or let `reduce` make the state out of the entries.
         """
         return None
+
+    @classmethod
+    def initial_state(cls, stream: str) -> Any:
+        """What `reduce` begins with: the state of a stream without entries."""
+        return {}
+
+    @classmethod
+    @_default
+    def reduce(cls, state: Any, entry: Entry) -> Any:
+        """The state after one more entry, in place of `get_snapshot`. Pure: no clock, no database.
+
+        The result is stored now and then as JSON, and the fold goes on from there: use dicts with string
+        keys, lists, strings, numbers. Old entries can then be forgotten, up to the newest stored state.
+        Define `upgrade_state(cls, state, version)` before you raise `snapshot_version` of streams whose
+        entries were forgotten: it is given what an older version stored.
+
+        :param state: `initial_state`, or what was returned for the entry before; may be changed.
+        :param entry: `seq`, `id`, `clock`, `key`, and the decoded `payload`.
+        """
+        return state
 
 
 class DedupMixin(_Reconnecting):

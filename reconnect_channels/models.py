@@ -44,9 +44,9 @@ class Stream(models.Model):
 class StreamEntry(models.Model):
     """One entry; `text` is its payload, encoded once by the publisher."""
 
-    stream = models.ForeignKey(  # the unique constraints index it
-        Stream, on_delete=models.CASCADE, related_name="entries", db_index=False
-    )
+    # Only one index begins with the stream, so that a read has no choice: without statistics, PostgreSQL
+    # took another, and filtered all entries of the stream.
+    stream = models.ForeignKey(Stream, on_delete=models.CASCADE, related_name="entries", db_index=False)
     seq = models.BigIntegerField()
     uid = models.CharField(max_length=36)
     checksum = models.BigIntegerField()
@@ -59,7 +59,7 @@ class StreamEntry(models.Model):
         verbose_name_plural = "stream entries"
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["stream", "seq"], name="reconnect_entry_seq"),
-            models.UniqueConstraint(fields=["stream", "uid"], name="reconnect_entry_uid"),
+            models.UniqueConstraint(fields=["uid", "stream"], name="reconnect_entry_uid"),
             models.CheckConstraint(name="reconnect_entry_seq_positive", condition=Q(seq__gte=1)),
         ]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import ClassVar, NamedTuple
 
 from ..protocol.codes import Resync
@@ -106,8 +107,19 @@ class SequenceLog(ABC):
         """The highest Lamport time of any stream."""
 
     @abstractmethod
+    def names(self) -> Iterator[str]:
+        """The names of all streams that are kept here."""
+
+    @abstractmethod
+    def newest_before(self, stream: str, moment: datetime) -> int | None:
+        """The newest kept seq that was appended before a moment, by the clocks of the appending nodes."""
+
+    @abstractmethod
     def trim(self, stream: str, floor: int) -> int:
-        """Forgets what lies below `floor`; returns how many entries went."""
+        """Forgets what lies below `floor`; returns how many entries went.
+
+        The floor moves before anything goes: who reads from below it is told `trimmed`, and meets no hole.
+        """
 
     @abstractmethod
     def new_epoch(self, stream: str, expected: str) -> Head:

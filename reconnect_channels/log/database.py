@@ -8,7 +8,9 @@ would lose rows for readers: ids are taken in one order and become visible in an
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 from django.db import connections, router, transaction
@@ -26,6 +28,7 @@ ENTRY = StreamEntry._meta.db_table
 HEAD_COLUMNS = "s.epoch, s.head, s.checksum, s.floor, s.floor_checksum, s.clock"
 ENTRY_COLUMNS = "e.seq, e.uid, e.checksum, e.clock, e.key, e.text"
 ROWS_PER_INSERT = 500  # SQLite allows 32 766 variables a statement
+NAMES_PER_QUERY = 1_000
 ROWS_PER_DELETE = 5_000  # in one transaction: neither long locks nor a long wait for SQLite's one writer
 
 
@@ -173,6 +176,26 @@ class DatabaseLog(SequenceLog):
 
     def clock(self) -> int:
         return self._query(f"SELECT COALESCE(MAX(clock), 0) FROM {STREAM}", [])[0][0]  # type: ignore[no-any-return]
+
+    def names(self) -> Iterator[str]:
+        """In order; page by page, since an open cursor would hold a transaction."""
+        rows, last = Stream.objects.using(self.using).order_by("name"), ""
+        while page := list(rows.filter(name__gt=last).values_list("name", flat=True)[:NAMES_PER_QUERY]):
+            yield from page
+            last = page[-1]
+
+    def newest_before(self, stream: str, moment: datetime) -> int | None:
+        # Times rise with seqs, but for differences between clocks: a binary search needs no index on time.
+        head = self._heads([stream]).get(stream)
+        if head is None:
+            return None
+        entries = StreamEntry.objects.using(self.using).filter(stream__name=stream)
+
+        def later(seq: int) -> bool:
+            return entries.filter(seq=seq, created__gte=moment).exists()
+
+        seq = head.floor - 1 + bisect_left(range(head.floor, head.seq + 1), True, key=later)
+        return seq if seq >= head.floor else None
 
     def trim(self, stream: str, floor: int) -> int:
         # The floor first, and visible before any entry goes: a reader that is below it from then on is

@@ -173,6 +173,11 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
+        migrations.RemoveConstraint(model_name="streamentry", name="reconnect_entry_uid"),
+        migrations.AddConstraint(
+            model_name="streamentry",
+            constraint=models.UniqueConstraint(fields=("uid", "stream"), name="reconnect_entry_uid"),
+        ),
         migrations.AlterField(
             model_name="streamentry",
             name="stream",
