@@ -15,8 +15,8 @@ from example_project.board.urls import websocket_urlpatterns  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
-        # Static files too, so that the demo needs no second server; in production a web server has them.
-        "http": ASGIStaticFilesHandler(http) if settings.DEBUG else http,
+        # Static files too, so that the demo needs no second server; a web server serves them better.
+        "http": ASGIStaticFilesHandler(http) if settings.DEBUG or "SERVE_STATIC" in os.environ else http,
         "websocket": AuthMiddlewareStack(URLRouter(websocket_urlpatterns)),
     }
 )
