@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from .publication import publish as publish
     from .publication import publish_many as publish_many
     from .rejection import Reject as Reject
+    from .revocation import arevoke as arevoke
+    from .revocation import revoke as revoke
 
 __version__ = "0.1.0"
 
@@ -28,8 +30,20 @@ _HOMES = {
     "positions": "pages",
     "apositions": "pages",
     "Reject": "rejection",
+    "revoke": "revocation",
+    "arevoke": "revocation",
 }
-__all__ = ["Pending", "Reject", "apositions", "apublish", "positions", "publish", "publish_many"]
+__all__ = [
+    "Pending",
+    "Reject",
+    "apositions",
+    "apublish",
+    "arevoke",
+    "positions",
+    "publish",
+    "publish_many",
+    "revoke",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,4 +9,7 @@ class ReconnectChannelsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from . import checks  # noqa: F401 - registers them
+        from . import checks, receivers  # checks register themselves
+
+        assert checks
+        receivers.connect()

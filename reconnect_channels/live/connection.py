@@ -34,6 +34,7 @@ Receive = Callable[[], Awaitable[Event]]
 TICK = 5.0  # seconds between looks at the clock
 FAREWELL = 10.0  # seconds that a peer has to take our close
 VERIFIED = 10.0  # seconds that a compared head counts as verified
+NO_SUCH_STREAM = (403, Reason.FORBIDDEN, "no such stream")
 
 
 def _limits() -> Limits:
@@ -136,7 +137,7 @@ class Connection:
                     Close.FORBIDDEN if self.exchange.phase is exchange.Phase.AWAITING_HELLO else Close.RESYNC
                 )
             await self._refuse(code, event.get("reason") or Reason.CLOSED)
-        elif await self.sender.wait():
+        elif await self.sender.wait() and not self.closing:
             self.sender.push(event)
             await self.sender.drained()
 
@@ -173,6 +174,7 @@ class Connection:
 
     def _close(self) -> None:
         self.closing = True
+        self.hub.rights.leave(self)
         if self.place is not None:
             self.hub.unseat(self.place, self, self._code)
         if self.crowd is not None:
@@ -181,7 +183,24 @@ class Connection:
 
     def end(self, code: Close, reason: str, retry_after_ms: tuple[int, int]) -> None:
         """Says BYE with a window to come back in, and closes."""
+        if self.access.void:
+            self.sender.forget()
         self.perform(self.exchange.close(code, reason, retry_after_ms))
+
+    def granted(self) -> list[str]:
+        """The streams that it may read now."""
+        subscriptions = self.exchange.subscriptions.values()
+        return [each.name for each in subscriptions if each.state is not State.PENDING]
+
+    def withdraw(self, names: Iterable[str], *, again: bool = False) -> None:
+        """Ends streams, also those whose right is still asked for (design 10.5).
+
+        :param again: the client may ask for them again.
+        """
+        answer = (503, Reason.UNAVAILABLE, "the rights changed") if again else NO_SUCH_STREAM
+        for name in names:
+            if (subscription := self.exchange.subscriptions.get(name)) is not None:
+                self.refuse([subscription], *answer)
 
     def supersede(self, term: int) -> None:
         """Ends the socket in favour of a newer one of the same client (design 10.4).
@@ -324,7 +343,7 @@ class Connection:
         if allowed is None:
             self.refuse(current, 503, Reason.UNAVAILABLE, "the rights couldn't be read")
             return
-        self.refuse([s for s in current if s.name not in allowed], 403, Reason.FORBIDDEN, "no such stream")
+        self.refuse([s for s in current if s.name not in allowed], *NO_SUCH_STREAM)
         taps = [tap for s in current if (tap := self._taps.get(s)) is not None]
         for tap in taps:
             tap.subscription.state = State.CATCHING_UP

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from ..dedup import base
 from ..dedup.base import Outcome
@@ -71,7 +73,24 @@ class Delivery:
             return base.UNAVAILABLE
         if not allowed:
             return base.FORBIDDEN
-        return await once(connection.consumer.receive_message, message, connection.access.identity)
+        return await once(self._handler(), message, connection.access.identity)
+
+    def _handler(self) -> Callable[[Message], Any]:
+        """The user's handler; it doesn't begin if the right ended while the message waited for a thread."""
+        handler, access = self._connection.consumer.receive_message, self._connection.access
+        if inspect.iscoroutinefunction(handler):
+
+            async def abegin(message: Message) -> Any:
+                access.hold(message.stream)
+                return await handler(message)
+
+            return abegin
+
+        def begin(message: Message) -> Any:
+            access.hold(message.stream)
+            return handler(message)
+
+        return begin
 
     def _answer(self, message: Message, outcome: Outcome) -> None:
         self._connection.write(outcome.frame(message.id))

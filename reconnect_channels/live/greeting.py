@@ -29,6 +29,8 @@ async def greet(connection: Connection, hello: frames.Hello, claims: Mapping[str
         connection.perform(connection.exchange.close(Close.UNAUTHENTICATED, "another identity"))
         return
     await access.identify(hello.identity)
+    if not connection.hub.rights.enter(connection):
+        return
     await asyncio.shield(connection.hub.clock_known)
     own = await access.own_streams()
     if connection.closing or not _enter(connection, hello):

@@ -37,6 +37,7 @@ from .fencing import Holders, Rank, Session
 from .heads import Heads
 from .reads import Reads
 from .registrar import Registrar
+from .rights import Rights
 from .roster import Roster
 from .wakeups import Wakeups
 
@@ -82,6 +83,7 @@ class Hub:
         self.sockets: set[Leaving] = set()
         self.holders = Holders()
         self.roster = Roster(self.holders)
+        self.rights = Rights(self.spawn)
         self.admission = Admission(loop.time())
         self.draining: asyncio.Task[int] | None = None
         self.holes = 0  # healed from the log

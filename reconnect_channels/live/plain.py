@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 from .. import workers
 from ..access import Access
-from ..protocol.codes import Resync
+from ..protocol.codes import Resync, reconnects
 from ..protocol.entry import Entry
 from .feed import Batch, Feed
 from .hub import Hub, get_hub
@@ -41,17 +42,19 @@ class PlainSocket:
     def __init__(self, consumer: Any, scope: Any, send: Send) -> None:
         self.hub: Hub = get_hub()
         self._consumer = consumer
-        self._access = Access(consumer, scope)
+        self.access = Access(consumer, scope)
         self._send = send
         self._taps: list[PlainTap] = []
         self._entries: deque[Entry] = deque()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._calling = True  # not before the accept is out
+        self._over = False
 
     async def send(self, event: dict[str, Any]) -> None:
         """The consumer's `send`."""
         if event["type"] != "websocket.accept":
-            await self._send(event)
+            if not self._over:
+                await self._send(event)
             return
         # First, as `group_add` stands before `accept`: who speaks as soon as the socket is open hears itself.
         await asyncio.wait([self._spawn(self._join())], timeout=JOIN_FIRST)
@@ -72,11 +75,18 @@ class PlainSocket:
             logger.error("An ordinary socket missed entries", exc_info=error)
 
     async def _join(self) -> None:
-        for name in await self._access.own_streams():
+        await self.access.recognise(None)
+        await self.access.identify(None)
+        if not self.hub.rights.enter(self):
+            return
+        for name in await self.access.own_streams():
+            if self._over:
+                return
             tap = PlainTap(self, name)
             self._taps.append(tap)
             await self.hub.follow(tap.feed)
-            tap.feed.live[tap] = None
+            if tap in self._taps:  # or it was taken away
+                tap.feed.live[tap] = None
 
     def queue(self, entries: list[Entry]) -> None:
         self._entries.extend(entries)
@@ -98,22 +108,39 @@ class PlainSocket:
         finally:
             self._calling = False
 
+    def granted(self) -> list[str]:
+        """The streams that it sees entries of."""
+        return [tap.feed.name for tap in self._taps]
+
+    def withdraw(self, names: Iterable[str], *, again: bool = False) -> None:
+        """Ends streams; an ordinary page is told nothing."""
+        gone = set(names)
+        self._leave([tap for tap in self._taps if tap.feed.name in gone])
+
     def end(self, code: int, reason: str, retry_after_ms: tuple[int, int]) -> None:
-        """Sends the socket away; an ordinary page understands the standard's code."""
-        self._end(1012)
+        """Sends the socket away; an ordinary page understands the standard's code for "come back"."""
+        self._end(1012 if reconnects(code) else code)
 
     def _end(self, code: int) -> None:
-        self._leave()
-        self._spawn(self._send({"type": "websocket.close", "code": code}))
+        if self._over:
+            return
+        self._over = True  # nothing of the consumer goes out any more
+        self.hub.rights.leave(self)
+        self._leave(self._taps)
+        self._spawn(self._send({"type": "websocket.close", "code": int(code)}))
 
-    def _leave(self) -> None:
-        for tap in self._taps:
+    def _leave(self, taps: Iterable[PlainTap]) -> None:
+        for tap in list(taps):
+            self._taps.remove(tap)
             self.hub.leave(tap.feed, tap)
-        self._entries.clear()
+        streams = {tap.feed.name for tap in self._taps}
+        self._entries = deque(entry for entry in self._entries if entry.stream in streams)
 
     def detach(self) -> None:
         """Synchronous: safe under cancellation."""
-        self._leave()
+        self._over = True
+        self.hub.rights.leave(self)
+        self._leave(self._taps)
         self.hub.sockets.discard(self)
         for task in self._tasks:
             task.cancel()

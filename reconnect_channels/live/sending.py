@@ -84,6 +84,11 @@ class Sender:
             if len(self._line) > self.LINE:
                 self.end()
 
+    def forget(self) -> None:
+        """Drops what waits in line."""
+        if self._line is not None:
+            self._line.clear()
+
     async def wait(self) -> bool:
         """Waits until idle; False when the socket is gone."""
         while not self.idle and not self.gone:

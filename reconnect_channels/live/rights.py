@@ -1,0 +1,360 @@
+"""Rights of open sockets: what is revoked ends at once, everything else within a minute (design 10.5, P8).
+
+Revocations come as news, and as rows: one query a second for all sockets of the node. Whether a socket was
+judged before or after a revocation can't always be told, since the row is written before its transaction
+ends, and the session is read before the socket is ours. Who certainly was judged before is cut for good; in
+doubt the client is sent to come back, and is judged afresh.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections import defaultdict, deque
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from django.db import DatabaseError
+
+from .. import news, workers
+from ..access import Access
+from ..accounts import standings
+from ..conf import settings
+from ..protocol.codes import Close
+from ..revocation import BATCH, NEWS, Cause, Cut, read_after, read_recent
+from .tail import KEEP, Tail
+
+if TYPE_CHECKING:
+    from .breaker import Spawn
+
+logger = logging.getLogger(__name__)
+
+LOOK = 1.0  # seconds between two looks for new rows
+DOUBT = 3.0  # seconds that a handshake may take from reading its session to being ours
+RECENT = 60.0  # seconds that a revocation is kept for sockets on their way
+ROUNDS = 4  # looks at sockets' rights while one socket is looked at once
+CHUNK = 500  # sockets whose users and sessions are one query each
+ASKING = 4  # hooks asked at once, so that threads are left for others
+HOOK = 5.0  # seconds that hooks of one socket may take in a round
+COME_BACK = (1_000, 3_000)  # ms: by then a view has answered with the new cookie
+
+UNAUTHENTICATED = (Cause.LOGOUT, Cause.DEACTIVATED, Cause.DELETED)
+
+
+class Held(Protocol):
+    """A socket whose rights are watched."""
+
+    access: Access
+
+    def end(self, code: Close, reason: str, retry_after_ms: tuple[int, int]) -> None:
+        """Nothing more is sent, except why. Synchronous."""
+
+    def granted(self) -> list[str]:
+        """The streams that it may read now."""
+
+    def withdraw(self, names: Iterable[str], *, again: bool = False) -> None:
+        """Ends streams, also those whose right is still asked for; `again`: may be asked for again."""
+
+
+class _Recent(NamedTuple):
+    cut: Cut
+    learned: float
+
+
+class Rights:
+    """The sockets of one hub, found by identity and session.
+
+    :param spawn: makes a task that ends with the hub.
+    """
+
+    def __init__(self, spawn: Spawn) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._spawn = spawn
+        self._sockets: dict[Held, float] = {}  # when its rights were last looked at
+        self._by_identity: defaultdict[str, set[Held]] = defaultdict(set)
+        self._by_session: defaultdict[str, set[Held]] = defaultdict(set)
+        self._failures: dict[Held, int] = {}  # of its hooks, in a row
+        self._recent: deque[_Recent] = deque()
+        self._recent_of: defaultdict[str, list[_Recent]] = defaultdict(list)
+        self._known: dict[tuple[int, float], float] = {}
+        self._asked: set[Held] = set()
+        self._asking: asyncio.Task[None] | None = None
+        self._judging = asyncio.Lock()
+        self._services: list[asyncio.Task[None]] = []
+
+    def __len__(self) -> int:
+        return len(self._sockets)
+
+    # -- sockets -----------------------------------------------------------------------------------
+
+    def enter(self, socket: Held) -> bool:
+        """Watches a socket from now on, before its streams are asked for; False when it may not stay."""
+        access = socket.access
+        if not access.login.active:
+            socket.end(Close.UNAUTHENTICATED, Cause.DEACTIVATED, (0, 0))
+            return False
+        if not self._services:
+            self._services = [self._spawn(self._watch()), self._spawn(self._look_again())]
+            news.receivers.add(self._listen)
+        self._sockets[socket] = time.monotonic()
+        for name in _names(access):
+            self._by_identity[name].add(socket)
+        if access.login.session:
+            self._by_session[access.login.session].add(socket)
+        for cut in self._recent_for(access):
+            if cut.cause == Cause.CHECK or cut.stream:
+                access.lose()  # what is asked from now on is asked with a fresh user
+            elif not _spared(access, cut):
+                wait = int(DOUBT * 1000)
+                socket.end(Close.RESYNC, cut.cause, (wait, wait + 1_000))
+                return False
+        return True
+
+    def leave(self, socket: Held) -> None:
+        """Forgets a socket that ends. Synchronous; may be called again."""
+        if self._sockets.pop(socket, None) is None:
+            return
+        for name in _names(socket.access):
+            _discard(self._by_identity, name, socket)
+        _discard(self._by_session, socket.access.login.session, socket)
+        self._failures.pop(socket, None)
+        self._asked.discard(socket)
+        if not self._sockets:
+            news.receivers.discard(self._listen)
+            services, self._services = self._services, []
+            for service in services:
+                service.cancel()
+
+    # -- revocations -------------------------------------------------------------------------------
+
+    def hear(self, fields: Mapping[str, Any]) -> None:
+        """Takes news of a revocation."""
+        self.apply([Cut.told(fields)])
+
+    def _listen(self, told: list[tuple[str, news.Fields]]) -> None:
+        """Called in the thread that tells; the hub listens to news only once there are streams."""
+        for kind, fields in told:
+            if kind == NEWS:
+                try:
+                    self._loop.call_soon_threadsafe(self.hear, fields)
+                except RuntimeError:  # the loop was closed under us
+                    news.receivers.discard(self._listen)
+
+    def apply(self, cuts: Iterable[Cut]) -> None:
+        """Ends what these revocations end on this node; each counts once, however often it is told."""
+        now = time.time()
+        for cut in cuts:
+            if cut.pk is not None:
+                key = cut.pk, cut.created
+                if key in self._known:
+                    continue
+                self._known[key] = now
+            self._remember(_Recent(cut, now))
+            for socket in self._matching(cut):
+                self._apply(cut, socket)
+
+    def _remember(self, recent: _Recent) -> None:
+        self._recent.append(recent)
+        self._recent_of[recent.cut.identity or recent.cut.session].append(recent)
+        while self._recent[0].learned < recent.learned - RECENT:
+            old = self._recent.popleft()
+            key = old.cut.identity or old.cut.session
+            self._recent_of[key].remove(old)
+            if not self._recent_of[key]:
+                del self._recent_of[key]
+        while self._known:
+            oldest = next(iter(self._known))
+            if self._known[oldest] > recent.learned - 2 * KEEP:
+                break
+            del self._known[oldest]
+
+    def _recent_for(self, access: Access) -> list[Cut]:
+        """Revocations that this node learned when the handshake may have read what they changed."""
+        if not self._recent:
+            return []
+        names = {*_names(access), *(name.removeprefix("user:") for name in _names(access))}
+        keys = ["", *names, access.login.session]
+        return [
+            recent.cut
+            for key in dict.fromkeys(keys)
+            for recent in self._recent_of.get(key, ())
+            if recent.learned > access.opened - DOUBT and recent.cut.session in ("", access.login.session)
+        ]
+
+    def _matching(self, cut: Cut) -> list[Held]:
+        found: set[Held] | None = None
+        if cut.identity:
+            found = self._by_identity.get(cut.identity, set()) | self._by_identity.get(
+                f"user:{cut.identity}", set()
+            )
+        if cut.session:
+            of_session = self._by_session.get(cut.session, set())
+            found = set(of_session) if found is None else found & of_session
+        return list(self._sockets if found is None else found)
+
+    def _apply(self, cut: Cut, socket: Held) -> None:
+        access = socket.access
+        certain = access.opened < cut.created
+        if cut.cause == Cause.CHECK:
+            access.lose()
+            self.ask([socket], spread=0.0 if cut.identity or cut.session else 5.0)
+        elif cut.stream:
+            access.lose([cut.stream])
+            socket.withdraw([cut.stream], again=not certain)
+        elif not _spared(access, cut):
+            access.void = True
+            if cut.cause == Cause.PASSWORD or (cut.cause == Cause.LOGOUT and not cut.session):
+                socket.end(Close.RESYNC, cut.cause, COME_BACK)  # which of its sessions live on, cookies tell
+            elif not certain:
+                wait = int(DOUBT * 1000)
+                socket.end(Close.RESYNC, cut.cause, (wait, wait + 1_000))
+            else:
+                code = Close.UNAUTHENTICATED if cut.cause in UNAUTHENTICATED else Close.FORBIDDEN
+                socket.end(code, cut.cause, (0, 0))
+
+    # -- rows --------------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        """Finds the rows that no news told of."""
+        tail: Tail | None = None
+        failing = False
+        while True:
+            began = time.monotonic()
+            try:
+                if tail is None:
+                    cuts: Sequence[Cut] = await workers.read(read_recent, timedelta(seconds=KEEP))
+                    tail = Tail(_pk(cuts[0]) - 1 if cuts else 0)
+                    young = [cut for cut in cuts if cut.created > time.time() - RECENT]
+                else:
+                    cuts = young = await workers.read(read_after, tail.high, tail.missed)
+                new = tail.take(map(_pk, cuts), time.monotonic())
+                failing = False
+            except Exception:
+                if not failing:
+                    logger.warning("Revocations couldn't be read; trying on", exc_info=True)
+                failing = True
+            else:
+                self.apply(cut for cut in young if cut.pk in new)
+                if len(cuts) >= BATCH:
+                    continue
+            await asyncio.sleep(max(0.05, LOOK - (time.monotonic() - began)))
+
+    # -- looking again -----------------------------------------------------------------------------
+
+    def ask(self, sockets: Iterable[Held], *, spread: float = 0.0) -> None:
+        """Has the rights of these sockets looked at now; while that is done, more pile up."""
+        self._asked.update(sockets)
+        if self._asking is None:
+            self._asking = self._spawn(self._answer(random.uniform(0.0, spread)))
+
+    async def _answer(self, wait: float) -> None:
+        try:
+            await asyncio.sleep(wait)
+            while self._asked:
+                asked, self._asked = list(self._asked), set()
+                await self._judge(asked)
+        finally:
+            self._asking = None
+
+    async def _look_again(self) -> None:
+        """Every socket within `RECHECK`, a part of them each round."""
+        while True:
+            every = settings().RECHECK
+            await asyncio.sleep(every / ROUNDS * random.uniform(0.8, 1.0))
+            due = time.monotonic() - every * (1 - 1 / ROUNDS)
+            await self._judge([socket for socket, judged in self._sockets.items() if judged <= due])
+
+    async def _judge(self, sockets: Sequence[Held]) -> None:
+        """Users and sessions in one query each, then the hooks; who can't be judged now is so next time."""
+        limit = asyncio.Semaphore(ASKING)
+        for start in range(0, len(sockets), CHUNK):
+            async with self._judging:
+                chunk = [socket for socket in sockets[start : start + CHUNK] if socket in self._sockets]
+                await self._judge_chunk(chunk, limit)
+
+    async def _judge_chunk(self, sockets: list[Held], limit: asyncio.Semaphore) -> None:
+        logins = [(socket.access.scope.get("user"), socket.access.login) for socket in sockets]
+        began = time.monotonic()
+        try:
+            found = await workers.read(standings, logins)
+        except Exception:
+            logger.warning("Rights of %d sockets couldn't be looked at", len(sockets), exc_info=True)
+            return
+        left = []
+        for socket, standing in zip(sockets, found, strict=True):
+            if socket not in self._sockets:
+                continue
+            if standing.problem:
+                socket.access.void = True
+                if standing.final:
+                    socket.end(Close.UNAUTHENTICATED, standing.problem, (0, 0))
+                else:
+                    socket.end(Close.RESYNC, standing.problem, COME_BACK)
+            else:
+                socket.access.renew(standing.user)
+                left.append(socket)
+        await asyncio.gather(*(self._ask_hooks(socket, began, limit) for socket in left))
+
+    async def _ask_hooks(self, socket: Held, began: float, limit: asyncio.Semaphore) -> None:
+        async with limit:
+            names = socket.granted()
+            try:
+                async with asyncio.timeout(HOOK):
+                    allowed = await socket.access.again(names)
+            except Exception as error:
+                self._unknown(socket, names, error)
+                return
+        if socket in self._sockets:
+            self._sockets[socket] = began
+            self._failures.pop(socket, None)
+            self._withdraw(socket, [name for name in names if name not in allowed])
+
+    def _unknown(self, socket: Held, names: list[str], error: Exception) -> None:
+        """The hooks failed. A database that is down takes no right away; a defect does, at the second time,
+        since a hook may fail just because the right is gone."""
+        if socket not in self._sockets:
+            return
+        logger.warning("The rights of a socket couldn't be looked at; trying again", exc_info=error)
+        if isinstance(error, DatabaseError):
+            return
+        failures = self._failures[socket] = self._failures.get(socket, 0) + 1
+        if failures > 1:
+            self._withdraw(socket, names, again=True)
+
+    @staticmethod
+    def _withdraw(socket: Held, names: Collection[str], *, again: bool = False) -> None:
+        gone = set(socket.granted()).intersection(names)  # others are being asked for again just now
+        if gone:
+            socket.access.lost |= gone
+            socket.withdraw(sorted(gone), again=again)
+
+
+def _names(access: Access) -> set[str]:
+    """How revocations may name the owner of a socket."""
+    return {name for name in (access.identity, access.login.user) if name}
+
+
+def _spared(access: Access, cut: Cut) -> bool:
+    """Whether the socket is of a session that lives on."""
+    return bool(cut.auth) and access.login.auth == cut.auth
+
+
+def _discard(index: defaultdict[str, set[Held]], key: str, socket: Held) -> None:
+    index[key].discard(socket)
+    if not index[key]:
+        del index[key]
+
+
+def _pk(cut: Cut) -> int:
+    assert cut.pk is not None
+    return cut.pk
+
+
+def _told(hub: Any, fields: news.Fields) -> None:
+    hub.rights.hear(fields)
+
+
+news.listeners[NEWS].add(_told)
