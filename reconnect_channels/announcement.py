@@ -66,6 +66,12 @@ def announce(entries: Sequence[Entry]) -> None:
         put(group_name(entries[0].stream), partial(layer_message, entries))
 
 
+def wake(stream: str) -> None:
+    """Has the hubs of other processes look at a stream's log, where it changed without an entry."""
+    if leaves_process():
+        put(group_name(stream), partial(dict, type=MESSAGE_TYPE, stream=stream, entries=None))
+
+
 def leaves_process() -> bool:
     """Whether there is a channel layer, and one that reaches other processes."""
     layer = get_channel_layer(settings().CHANNEL_LAYER)

@@ -11,8 +11,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
 from .conf import settings
+from .folding import folds
 from .log import log_for
-from .registry import overlaps
+from .registry import consumers, overlaps
 
 
 @register()
@@ -66,6 +67,18 @@ def check_prefixes(**_: Any) -> list[CheckMessage]:
         )
         for a, b in overlaps()
     ]
+
+
+@register()
+def check_states(**_: Any) -> list[CheckMessage]:
+    """A stream's state comes from one hook, and can be folded by a plain function."""
+    found: list[CheckMessage] = []
+    for consumer_class in consumers:
+        try:
+            folds(consumer_class)
+        except ImproperlyConfigured as error:
+            found.append(Error(str(error), id="reconnect_channels.E004"))
+    return found
 
 
 @register(Tags.database)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings as django_settings
+from django.utils.module_loading import autodiscover_modules, import_string
+
 consumers: list[type[Any]] = []
 """Every consumer class that declared a `stream_prefix`, in order of definition."""
 
@@ -22,3 +25,10 @@ def overlaps() -> list[tuple[type[Any], type[Any]]]:
         for b in consumers[i + 1 :]
         if a.stream_prefix.startswith(b.stream_prefix) or b.stream_prefix.startswith(a.stream_prefix)
     ]
+
+
+def load() -> None:
+    """Imports the project's consumers, for commands: the apps' `consumers` modules, the ASGI application."""
+    autodiscover_modules("consumers")
+    if application := getattr(django_settings, "ASGI_APPLICATION", None):
+        import_string(application)

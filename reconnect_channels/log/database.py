@@ -16,7 +16,7 @@ from typing import Any
 from django.db import connections, router, transaction
 from django.utils import timezone
 
-from ..models import Stream, StreamEntry
+from ..models import StoredSnapshot, Stream, StreamEntry
 from ..protocol.codes import Resync
 from ..protocol.entry import Entry
 from ..protocol.position import MODULUS, Position, advance, batch, before
@@ -239,3 +239,4 @@ class DatabaseLog(SequenceLog):
         with transaction.atomic(using=self.using):
             self._take(stream)  # whoever appends now would leave entries without a stream
             Stream.objects.using(self.using).filter(name=stream).delete()
+            StoredSnapshot.objects.using(self.using).filter(stream=stream).delete()
