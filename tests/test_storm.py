@@ -374,6 +374,7 @@ async def test_a_storm_lasts_as_long_as_the_faults_that_are_given_to_it(board):
     assert begun == [0]
     assert report.healed is not None
     assert report.healed < storm.plan.patience
+    assert report.reset_at is None
 
 
 async def test_clients_that_agree_before_an_acknowledged_entry_are_not_healed(board, impatient):
@@ -478,7 +479,7 @@ def test_a_fault_makes_the_command_fail(monkeypatch, capsys):
     async def bad(storm: Storm, watch: Any) -> Report:
         history = good()
         history.unanswered("message 4 of client-1")
-        return Report(storm.plan, judge(history), {"cuts": 1}, [0.5], [1.5], 0.1, {"Closed: 4503": 2})
+        return Report(storm.plan, judge(history), {"cuts": 1}, [0.5], [1.5], 0.1, None, {"Closed: 4503": 2})
 
     monkeypatch.setattr(Storm, "run", bad)
     with pytest.raises(CommandError, match="1 unanswered") as failed:

@@ -84,6 +84,7 @@ class Report:
     caught_up: list[float]  # seconds from WELCOME until live
     outages: list[float]  # seconds from the cut until live
     healed: float | None  # seconds from the end of the storm until all stood where the log ends
+    reset_at: float | None  # when the last snapshot came, after those of the start, by the loop's clock
     problems: dict[str, int]
 
     def as_dict(self) -> dict[str, Any]:
@@ -147,6 +148,7 @@ class Storm:
         self._acked = 0
         self._ends: dict[tuple[str, str], int] = {}  # (stream, epoch): the highest seq of an ack
         self._healed: float | None = None
+        self._reset_at: float | None = None
         self._phase = "connecting"
 
     async def run(
@@ -306,6 +308,7 @@ class Storm:
             list(self._caught_up),
             list(self._outages),
             self._healed,
+            self._reset_at,
             dict(self._problems),
         )
 
@@ -336,6 +339,8 @@ class _Participant:
 
     def _reset(self, item: Snapshot) -> None:
         self._storm.history.snapshot(self.name, self.stream, item.epoch, item.seq)
+        if self._storm._phase != "connecting":
+            self._storm._reset_at = asyncio.get_running_loop().time()
 
     def _apply(self, item: Entries) -> None:
         self._storm.history.applied(

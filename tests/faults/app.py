@@ -24,6 +24,11 @@ class WallConsumer(DeltaSyncMixin, DedupMixin, AsyncJsonWebsocketConsumer):
         return True
 
 
-application = ProtocolTypeRouter(
-    {"http": http, "websocket": URLRouter([path("ws/", WallConsumer.as_asgi())])}  # type: ignore[arg-type]
-)
+class FastConsumer(WallConsumer):
+    """Walls whose log is in Redis."""
+
+    stream_prefix = "fast:"
+
+
+routes = [path("ws/wall/", WallConsumer.as_asgi()), path("ws/fast/", FastConsumer.as_asgi())]
+application = ProtocolTypeRouter({"http": http, "websocket": URLRouter(routes)})  # type: ignore[arg-type]

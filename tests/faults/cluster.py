@@ -40,7 +40,7 @@ class Cluster:
 
     @property
     def url(self) -> str:
-        return f"ws://{HOST}:{self.envoy.port}/ws/"
+        return f"ws://{HOST}:{self.envoy.port}/ws"
 
 
 def over(url: str, proxy: FaultProxy | None) -> str:

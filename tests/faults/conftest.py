@@ -3,7 +3,7 @@
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -73,23 +73,46 @@ def migrated(fault_postgres: Server) -> str:
 
 
 @pytest.fixture
-def stage(
+def make_stage(
     request: pytest.FixtureRequest,
     fault_postgres: Server,
     fault_redis: Server,
     migrated: str,
     tmp_path: Path,
-) -> Stage:
-    name = f"storm_{secrets.token_hex(4)}"
-    with psycopg.connect(postgres_url(fault_postgres, "postgres"), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {migrated}")
-    Redis(host=HOST, port=fault_redis.port).flushall()
-    return Stage(
-        SECONDS,
-        fault_postgres,
-        postgres_url(fault_postgres, name),
-        fault_redis,
-        tmp_path,
-        request.node.name.removeprefix("test_"),
-        results,
-    )
+) -> Callable[[str], Stage]:
+    def make(profile: str) -> Stage:
+        name = f"storm_{secrets.token_hex(4)}"
+        with psycopg.connect(postgres_url(fault_postgres, "postgres"), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {migrated}")
+        with Redis(host=HOST, port=fault_redis.port) as client:
+            client.flushall()
+        return Stage(
+            profile,
+            SECONDS,
+            fault_postgres,
+            postgres_url(fault_postgres, name),
+            fault_redis,
+            tmp_path,
+            request.node.name.removeprefix("test_"),
+            results,
+        )
+
+    return make
+
+
+@pytest.fixture(params=["durable", pytest.param("redis", marks=pytest.mark.slow)])
+def stage(request: pytest.FixtureRequest, make_stage: Callable[[str], Stage]) -> Stage:
+    """Each profile in turn: neither may lose anything."""
+    return make_stage(request.param)
+
+
+@pytest.fixture
+def durable(make_stage: Callable[[str], Stage]) -> Stage:
+    """The log is in PostgreSQL."""
+    return make_stage("durable")
+
+
+@pytest.fixture
+def redis_only(make_stage: Callable[[str], Stage]) -> Stage:
+    """The log is in Redis."""
+    return make_stage("redis")

@@ -14,6 +14,16 @@ CHANNEL_LAYERS: dict[str, Any] = {
         "CONFIG": {"hosts": [os.environ["REDIS_URL"]]},
     }
 }
+RECONNECT_CHANNELS: dict[str, Any] = {
+    "STREAM_LOGS": {
+        "default": {"BACKEND": "reconnect_channels.log.database.DatabaseLog"},
+        "fast": {
+            "BACKEND": "reconnect_channels.log.redis.RedisLog",
+            "LOCATION": os.environ["REDIS_URL"],
+            "PREFIXES": ["fast:"],
+        },
+    }
+}
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -15,6 +16,10 @@ from . import cluster, truth
 from .cluster import Cluster
 
 FULL = 60.0
+PREFIXES = {"durable": "wall", "redis": "fast"}
+TOLD = 10.0  # seconds after the repair within which everybody who holds what Redis lost has a snapshot
+# What a log that loses must not do either.
+NEVER = "gaps", "reorders", "unanswered"
 
 
 def ticks(seconds: float, every: float) -> Iterator[int]:
@@ -30,9 +35,11 @@ def ticks(seconds: float, every: float) -> Iterator[int]:
 class Stage:
     """What a test of faults plays on.
 
+    :param profile: where the log is: "durable" (PostgreSQL) or "redis".
     :param seconds: how long a storm lasts: 60 in the full form, less in the short one.
     """
 
+    profile: str
     seconds: float
     database: Server
     database_url: str
@@ -55,47 +62,74 @@ class Stage:
     def plan(self, url: str) -> Plan:
         """200 clients on 20 streams send 100 messages a second; the short form is smaller and hastier."""
         clients, streams, rate, maximum = (200, 20, 0.5, 20.0) if self.full else (40, 8, 1.0, 2.0)
+        prefix = PREFIXES[self.profile]
         return Plan(
-            url,
+            f"{url}/{prefix}/",
             clients=clients,
             streams=streams,
             rate=rate,
             duration=self.seconds,
             cut_every=0,
-            stream_format="wall:{n}",
+            stream_format=prefix + ":{n}",
             maximum=maximum,
             connect_timeout=8.0 if self.full else 3.0,
         )
 
     async def storm(self, nodes: Cluster, fault: Callable[[], object]) -> Report:
         """Runs `fault`, which blocks and heals what it broke, in a storm; fails for whatever went wrong."""
-        storm = Storm(self.plan(nodes.url))
-        report = await storm.run(during=lambda: asyncio.to_thread(fault))
-        stored = await asyncio.to_thread(truth.read_database, self.database_url)
-        found = truth.compare(stored, storm.history)
-        self._record(report, found)
-        said = "\n".join(f"-- {log.name}\n{log.read_text(errors='replace')[-6000:]}" for log in nodes.logs)
-        assert report.verdict.ok, f"{report.as_dict()}\n{said}"
-        assert not any(found.values()), f"{found} {report.as_dict()}\n{said}"
-        assert report.healed is not None, f"{report.as_dict()}\n{said}"
+        report, found = await self._run(nodes, fault)
+        self._check(report.verdict.ok and not any(found.values()), report, found, nodes)
         return report
 
-    def _record(self, report: Report, found: Any) -> None:
-        verdict, counters = report.verdict, report.counters
+    async def losing_storm(self, nodes: Cluster, fault: Callable[[], float]) -> Report:
+        """The same where the fault makes Redis forget: whoever holds what is lost is told, by a snapshot.
+
+        :param fault: returns the time (`time.monotonic()`) of the last repair.
+        """
+        repaired: list[float] = []
+        report, found = await self._run(nodes, lambda: repaired.append(fault()))
+        lost = found.pop("lost")
+        assert lost or not self.full, "the fault took nothing"
+        late = report.reset_at is not None and report.reset_at - repaired[0] > TOLD
+        never = any(report.verdict.faults[fault] for fault in NEVER)
+        self._check(not never and not any(found.values()) and not late, report, found, nodes)
+        if lost:
+            assert report.counters["snapshots"] > report.plan.clients + report.plan.streams
+        return report
+
+    async def _run(self, nodes: Cluster, fault: Callable[[], object]) -> tuple[Report, Counter[str]]:
+        storm = Storm(self.plan(nodes.url))
+        report = await storm.run(during=lambda: asyncio.to_thread(fault))
+        found = truth.compare(await asyncio.to_thread(self._stored, nodes), storm.history)
+        self._record(report, found)
+        return report, found
+
+    def _stored(self, nodes: Cluster) -> dict[str, truth.Stored]:
+        if self.profile == "durable":
+            return truth.read_database(self.database_url)
+        return truth.read_redis(f"redis://{HOST}:{nodes.redis.port}/0")
+
+    def _check(self, good: bool, report: Report, found: Counter[str], nodes: Cluster) -> None:
+        said = "\n".join(f"-- {log.name}\n{log.read_text(errors='replace')[-6000:]}" for log in nodes.logs)
+        assert good, f"{dict(found)} {report.as_dict()}\n{said}"
+        assert report.healed is not None, f"{dict(found)} {report.as_dict()}\n{said}"
+
+    def _record(self, report: Report, found: Counter[str]) -> None:
+        faults, counters = report.verdict.faults, report.counters
         self.results.append(
             {
                 "scenario": self.name,
+                "profile": self.profile,
                 "clients": report.plan.clients,
                 "seconds": self.seconds,
-                "sent": verdict.sent,
-                "acked": verdict.acked,
+                "acked": report.verdict.acked,
                 "drops": counters["reconnects"],
-                "lost": verdict.faults["lost"] + found["lost"],
-                "dup": verdict.faults["duplicates"] + found["duplicates"],
-                "gap": verdict.faults["gaps"] + found["holes"],
-                "reorder": verdict.faults["reorders"] + verdict.faults["fifo"],
-                "diverged": verdict.faults["diverged"] + found["diverged"],
-                "unanswered": verdict.faults["unanswered"],
+                "lost": found["lost"],
+                "dup": found["duplicates"],
+                "gap": faults["gaps"] + found["holes"],
+                "reorder": faults["reorders"] + faults["fifo"],
+                "diverged": found["diverged"],
+                "open": faults["unanswered"],
                 "snapshots": counters["snapshots"],
                 "healed": report.healed,
                 "outage_p99": report.as_dict()["outage_p99"],

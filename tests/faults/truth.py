@@ -1,14 +1,16 @@
 """The log itself, read behind everybody's back: what clients agree on must be what is stored."""
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import psycopg
 
+from reconnect_channels.log.redis import RedisLog
 from reconnect_channels.protocol.position import Position, advance
 from reconnect_channels.storm.history import History
 
-FAULTS = "holes", "lost", "duplicates", "diverged"
+PAGE = 500
 
 
 class Row(NamedTuple):
@@ -19,10 +21,15 @@ class Row(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """One stream of the log."""
+    """One stream of the log: where it begins, where it ends, and what it keeps between."""
 
+    base: Position
     head: Position
     rows: dict[int, Row]
+
+    @classmethod
+    def of(cls, base: Position, head: Position, rows: Iterable[Row]) -> "Stored":
+        return cls(base, head, {row.seq: row for row in rows})
 
 
 def read_database(url: str) -> dict[str, Stored]:
@@ -38,24 +45,44 @@ def read_database(url: str) -> dict[str, Stored]:
                 "WHERE stream_id = %s ORDER BY seq",
                 [pk],
             )
-            stored[name] = Stored(Position(epoch, head, checksum), {row[0]: Row(*row) for row in rows})
+            base = Position(epoch, 0, 0)
+            stored[name] = Stored.of(base, Position(epoch, head, checksum), (Row(*row) for row in rows))
         return stored
 
 
+def read_redis(url: str) -> dict[str, Stored]:
+    """Every stream of a RedisLog."""
+    log, stored = RedisLog(url), {}
+    for name in log.names():
+        head = log.heads([name])[name]
+        base = at = Position(head.epoch, head.floor - 1, head.floor_checksum)
+        rows: list[Row] = []
+        while entries := log.read(name, at, PAGE).entries:
+            rows += [Row(entry.seq, entry.id, entry.key, entry.checksum) for entry in entries]
+            at = entries[-1].position
+        stored[name] = Stored.of(base, head.position, rows)
+    log.endpoint.close()
+    return stored
+
+
 def compare(stored: dict[str, Stored], history: History) -> Counter[str]:
-    """What the log, the acks and the clients say of each other; every count must be 0."""
-    found: Counter[str] = Counter(dict.fromkeys(FAULTS, 0))
+    """What the log, the acks and the clients say of each other.
+
+    `holes`, `duplicates` and `diverged` must never be; `lost` are acknowledged messages that aren't where
+    the ack said.
+    """
+    found = Counter(holes=0, lost=0, duplicates=0, diverged=0)
     for name, stream in stored.items():
-        checksum = 0
-        for seq, row in enumerate(stream.rows.values(), 1):
-            checksum = advance(checksum, row.id)
+        _, seq, checksum = stream.base
+        for row in stream.rows.values():
+            seq, checksum = seq + 1, advance(checksum, row.id)
             found["holes"] += (row.seq, row.checksum) != (seq, checksum)
-        found["holes"] += (len(stream.rows), checksum) != stream.head[1:]
+        found["holes"] += (seq, checksum) != stream.head[1:]
         keys = Counter(row.key for row in stream.rows.values() if row.key is not None)
         found["duplicates"] += sum(count - 1 for count in keys.values())
         found["diverged"] += len(history.positions(name) - {stream.head})
-    for key, (name, epoch, seq) in history.places().items():
-        place = stored.get(name)
-        row = place.rows.get(seq or 0) if place and place.head.epoch == epoch else None
-        found["lost"] += row is None or row.key != key
+    for key, (name, epoch, at) in history.places().items():
+        there = stored.get(name)
+        entry = there.rows.get(at or 0) if there and there.head.epoch == epoch else None
+        found["lost"] += entry is None or entry.key != key
     return found
