@@ -1,9 +1,11 @@
 import os
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -71,21 +73,37 @@ def kind(request: pytest.FixtureRequest) -> str:
     return name
 
 
-@pytest.fixture
-def site(kind: str, example: dict[str, str], tmp_path: Path) -> Iterator[Site]:
+@pytest.fixture(scope="session")
+def nodes(example: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
+    """Two nodes that tests may kill and drain."""
+    folder = tmp_path_factory.mktemp("nodes")
     with ExitStack() as stack:
-        nodes = []
+        made = []
         for number in range(2):
             port = free_port()
             command = [sys.executable, "-m", "uvicorn", "--host", HOST, "--port", str(port)]
             command += ["--ws-max-size", "131072", "--ws-per-message-deflate", "false"]
             command += ["example_project.asgi:application"]
-            node = Server(command, port, tmp_path / f"node-{number}.log", env=example)
+            node = Server(command, port, folder / f"{number}.log", env=example, ready=partial(ready, port))
             stack.callback(node.kill)
-            nodes.append(node)
-        front = FRONTS[kind](tmp_path, [node.port for node in nodes])
-        stack.callback(front.stop)
-        for node in nodes:
+            made.append(node)
+        yield made
+
+
+def ready(port: int) -> None:
+    """Raises where the node isn't there, or drains."""
+    urllib.request.urlopen(f"http://{HOST}:{port}/reconnect/ready", timeout=5).close()
+
+
+@pytest.fixture
+def site(kind: str, nodes: list[Server], example: dict[str, str], tmp_path: Path) -> Iterator[Site]:
+    for node in nodes:
+        if not node.answers():
+            node.kill()
             node.start()
+    front = FRONTS[kind](tmp_path, [node.port for node in nodes])
+    try:
         front.server.start()
         yield Site(nodes, front, example, dict(zip(FRONTS, BOARDS, strict=True))[kind])
+    finally:
+        front.stop()

@@ -7,13 +7,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
-from reconnect_channels.client import Client, State
+from reconnect_channels.client import Client, Entries, Snapshot, State
 from tests.servers import HOST
 
 from .conftest import Site
 from .fronts import ACTIVE
 
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.servers, pytest.mark.faults, pytest.mark.timeout(180)]
 
 WITHIN = 20.0
 
@@ -32,11 +32,11 @@ class Page:
         self.titles: list[str] = []
         client.subscribe(board, on_snapshot=self._begin, on_entries=self._apply)
 
-    def _begin(self, snapshot: object) -> None:
-        self.titles = [card["title"] for card in snapshot.payload["cards"]]  # type: ignore[attr-defined]
+    def _begin(self, snapshot: Snapshot) -> None:
+        self.titles = [card["title"] for card in snapshot.state["cards"]]
 
-    def _apply(self, entries: object) -> None:
-        for entry in entries.entries:  # type: ignore[attr-defined]
+    def _apply(self, entries: Entries) -> None:
+        for entry in entries.entries:
             if entry.payload["type"] == "card.created":
                 self.titles.append(entry.payload["card"]["title"])
 
