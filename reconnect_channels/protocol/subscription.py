@@ -114,18 +114,17 @@ class Subscription:
     def follow(self, mark: Mark) -> None:
         """Takes the feed's frames from now on; `mark` stands where this does."""
         self._part()
-        at, last = self._acked, self._last
-        assert at is not None
+        last = self._last
         assert last is not None
         offset = mark.total - last.total
-        if at is last:
+        if self._acked is last:
             self._acked = mark
-        while at is not last:
+        at = self._acked
+        while at is not None and at is not mark:
             at.total += offset
             if at.next is last:
                 at.next = mark
-                break
-            at = at.next  # type: ignore[assignment]
+            at = at.next
         self._last = mark
         self._shares = True
 
