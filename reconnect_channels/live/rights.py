@@ -39,6 +39,7 @@ ROUNDS = 4  # looks at sockets' rights while one socket is looked at once
 CHUNK = 500  # sockets whose users and sessions are one query each
 ASKING = 4  # hooks asked at once, so that threads are left for others
 HOOK = 5.0  # seconds that hooks of one socket may take in a round
+SPREAD = 5.0  # seconds over which nodes begin, where everybody is to be looked at
 COME_BACK = (1_000, 3_000)  # ms: by then a view has answered with the new cookie
 
 UNAUTHENTICATED = (Cause.LOGOUT, Cause.DEACTIVATED, Cause.DELETED)
@@ -200,7 +201,7 @@ class Rights:
         certain = access.opened < cut.created
         if cut.cause == Cause.CHECK:
             access.lose()
-            self.ask([socket], spread=0.0 if cut.identity or cut.session else 5.0)
+            self.ask([socket], spread=0.0 if cut.identity or cut.session else SPREAD)
         elif cut.stream:
             access.lose([cut.stream])
             socket.withdraw([cut.stream], again=not certain)
