@@ -49,7 +49,8 @@ def judge(head: Head, after: Position, limit: int, entries: list[Entry]) -> Run:
     if after.seq < head.floor - 1:
         raise Mismatch(Resync.TRIMMED, head)
     if after.seq == head.floor - 1:
-        proof, entries = head.floor_checksum, entries[:limit]
+        # What lies below the floor may be there still, while it is being deleted.
+        proof, entries = head.floor_checksum, [e for e in entries if e.seq > after.seq][:limit]
     else:
         proof = entries.pop(0).checksum if entries and entries[0].seq == after.seq else -1
     if proof != after.checksum:
