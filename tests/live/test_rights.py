@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +13,7 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.contrib.auth import authenticate, get_user_model, login, logout, update_session_auth_hash
 from django.contrib.auth.models import AnonymousUser, Group, Permission
 from django.contrib.sessions.models import Session
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, connection, connections, transaction
 from django.http import HttpRequest, HttpResponse
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -92,11 +92,12 @@ class Browser:
 
 
 @pytest.fixture(autouse=True)
-async def ada(settings: Any) -> Any:
+async def ada(settings: Any) -> AsyncIterator[Any]:
     settings.ROOT_URLCONF = __name__
     users = get_user_model().objects
     await users.acreate_user("eve", password="secret")
-    return await users.acreate_user("ada", password="secret", is_staff=True)
+    yield await users.acreate_user("ada", password="secret", is_staff=True)
+    await sync_to_async(connections.close_all)()
 
 
 async def browser(name: str = "ada", password: str = "secret", consumer: Any = May) -> Browser:
