@@ -32,8 +32,7 @@ class Policy(NamedTuple):
 
 def policy_for(stream: str) -> Policy:
     """By `RETENTION` of the longest prefix of the stream's name, else by its log's."""
-    prefixes = [prefix for prefix in settings().RETENTION if stream.startswith(prefix)]
-    given = settings().RETENTION[max(prefixes, key=len)] if prefixes else log_for(stream).retention
+    given = log_for(stream).kept(stream)
     seconds, entries = given.get("SECONDS"), given.get("ENTRIES")
     return Policy(
         None if entries is None else int(entries), None if seconds is None else timedelta(seconds=seconds)

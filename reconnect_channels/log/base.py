@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import ClassVar, NamedTuple
 
+from ..conf import settings
 from ..protocol.codes import Resync
 from ..protocol.entry import Entry
 from ..protocol.position import Position
@@ -63,6 +64,12 @@ class SequenceLog(ABC):
 
     retention: Mapping[str, int] = {}
     """`ENTRIES` and `SECONDS` to keep, from the log's `RETENTION`; nothing = keep all."""
+
+    def kept(self, stream: str) -> Mapping[str, float]:
+        """How much of a stream is kept: by `RETENTION` of the longest prefix of its name, else this log's."""
+        by_prefix = settings().RETENTION
+        prefixes = [prefix for prefix in by_prefix if stream.startswith(prefix)]
+        return by_prefix[max(prefixes, key=len)] if prefixes else self.retention
 
     transactional: ClassVar[bool] = True
     """Whether an append joins the caller's database transaction. If not, it can't be taken back, and is

@@ -18,7 +18,7 @@ import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
 
@@ -122,10 +122,7 @@ class RedisLog(SequenceLog):
         return entries
 
     def _append(self, stream: str, drafts: Sequence[Draft], clock: int) -> list[Entry]:
-        seconds = self.retention.get("SECONDS", 0)
-        lives = (seconds * 1000, (seconds + META_SECONDS) * 1000) if seconds else (0, 0)
-        args: list[str | int] = [stream, clock, time.time_ns() // 1_000_000]
-        args += [self.retention.get("ENTRIES", 0), *lives]
+        args: list[str | int] = [stream, clock, time.time_ns() // 1_000_000, *self._limits(stream)]
         for draft in drafts:
             args += [draft.id, draft.key or "", draft.text]
         answer = self._run_append(stream, ["", 0, 0, *args])
@@ -137,6 +134,12 @@ class RedisLog(SequenceLog):
             _entry(stream, epoch, seq, header, draft.text if text is False else text)
             for draft, (seq, header, text) in zip(drafts, placed, strict=True)
         ]
+
+    def _limits(self, stream: str) -> tuple[int, int, int]:
+        """How many entries are kept, and how long they and the stream's life are, in ms; 0 = for ever."""
+        kept = self.kept(stream)
+        ms = int((kept.get("SECONDS") or 0) * 1000)
+        return int(kept.get("ENTRIES") or 0), ms, ms and ms + META_SECONDS * 1000
 
     def _run_append(self, stream: str, args: Sequence[str | int]) -> Any:
         try:
@@ -157,7 +160,8 @@ class RedisLog(SequenceLog):
         archived = self._archived(streams)
         for name in streams:
             seq, clock = archived.get(name, (0, 0))
-            self.endpoint.run(APPEND, self.keys(name), secrets.token_hex(8), seq, clock, name, 0, 0, 0, 0, 0)
+            begin = (secrets.token_hex(8), seq, clock, name, 0, 0, *self._limits(name))
+            self.endpoint.run(APPEND, self.keys(name), *begin)
 
     def existing(self, stream: str, ids: Sequence[str], *, using: str | None = None) -> dict[str, Entry]:
         found: dict[str, Entry] = {}
@@ -171,24 +175,34 @@ class RedisLog(SequenceLog):
 
     def heads(self, streams: Sequence[str]) -> dict[str, Head]:
         names = list(dict.fromkeys(streams))
-        found = self._heads(names)
+        found = self.begun(names)
         missing = [name for name in names if name not in found]
         if missing:
             self._begin(missing)
-            found |= self._heads(missing)
+            found |= self.begun(missing)
         return found
 
-    def _heads(self, names: Sequence[str]) -> dict[str, Head]:
+    def begun(self, names: Sequence[str]) -> dict[str, Head]:
+        """The heads of those of many streams that have a life; unknown ones stay unknown."""
         calls = [(self.keys(name, "meta", "stream"), (0, 0)) for name in names]
         answers = zip(names, self.endpoint.run_many(READ, calls), strict=True)
         return {name: _head(answer) for name, answer in answers if answer is not None}
 
     def read(self, stream: str, after: Position, limit: int) -> Run:
+        return self._page(stream, after, limit)[0]
+
+    def read_dated(self, stream: str, after: Position, limit: int) -> tuple[Run, dict[int, datetime]]:
+        """`read`, and when each seq was appended, by the clock of the node that did it."""
+        run, answer = self._page(stream, after, limit)
+        moments = (datetime.fromtimestamp(_appended_at(header) / 1000, UTC) for header in answer[7::3])
+        return run, dict(zip(answer[6::3], moments, strict=True))
+
+    def _page(self, stream: str, after: Position, limit: int) -> tuple[Run, list[Any]]:
         answer = self._read(stream, after.seq, limit + 1)
         if answer is None:
             raise Mismatch(Resync.EPOCH, self.heads([stream])[stream])
         head = _head(answer)
-        return judge(head, after, limit, _entries(stream, head, answer))
+        return judge(head, after, limit, _entries(stream, head, answer)), answer
 
     def _read(self, stream: str, seq: int, count: int) -> Any:
         return self.endpoint.run(READ, self.keys(stream, "meta", "stream"), seq, count)
@@ -246,6 +260,10 @@ class RedisLog(SequenceLog):
 def _entry(stream: str, epoch: str, seq: int, header: str, text: str) -> Entry:
     uid, checksum, clock, _, key = header.split(" ")
     return Entry(stream, epoch, seq, uid, int(checksum), int(clock), key or None, text)
+
+
+def _appended_at(header: str) -> int:
+    return int(header.split(" ")[3])
 
 
 def _entries(stream: str, head: Head, answer: list[Any]) -> list[Entry]:
