@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from django.db import connections, router, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from .conf import settings
@@ -168,6 +169,20 @@ def _place(rows: Mapping[int, Row], using: str) -> None:
         ignore_conflicts=True,
         batch_size=BATCH,
     )
+
+
+def count_held(node: str) -> int:
+    """How many sessions are live on a node, as the rows say."""
+    return _held(node).count()
+
+
+def held(node: str) -> set[str]:
+    """Their keys."""
+    return set(_held(node).values_list("key", flat=True))
+
+
+def _held(node: str) -> QuerySet[ClientSession]:
+    return ClientSession.objects.using(alias()).filter(node=node, state=State.LIVE)
 
 
 def end_absent() -> int:

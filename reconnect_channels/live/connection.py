@@ -347,8 +347,8 @@ class Connection:
         taps = [tap for s in current if (tap := self._taps.get(s)) is not None]
         for tap in taps:
             tap.subscription.state = State.CATCHING_UP
-        self._moved()
         await self._recover(taps, action)
+        self._moved()
 
     def refuse(self, subscriptions: Iterable[Subscription], code: int, reason: Reason, detail: str) -> None:
         """Ends subscriptions that can't be served, and says which and why; 503 = ask again later."""

@@ -24,7 +24,7 @@ from ..protocol.codes import Resync
 from ..protocol.entry import Entry
 from ..protocol.position import Position
 from ..protocol.recovery import Head
-from ..protocol.window import PAGE_ENTRIES, Page, Slot, cut
+from ..protocol.window import PAGE_BYTES, PAGE_ENTRIES, Page, Slice
 from ..publication import node_clock
 from ..snapshots import Snapshot
 from . import drain
@@ -185,7 +185,7 @@ class Hub:
         """A socket that was greeted has ended. Synchronous: safe under cancellation."""
         self.holders.leave(session, connection)
         self.roster.leave(session, connection, code)
-        if not self.roster.live and self._resting is None:
+        if self._services and not self.roster.live and self._resting is None:
             self._resting = self.loop.call_later(settings().GRACE, self._rest)
 
     # -- services ----------------------------------------------------------------------------------
@@ -411,29 +411,31 @@ class Hub:
             return (await self._reader.read(log, log.heads, [feed.name]))[feed.name]  # type: ignore[no-any-return]
         return head
 
-    async def page(self, feed: Feed, after: Position) -> Page:
+    async def page(self, feed: Feed, after: Position, max_bytes: int = PAGE_BYTES) -> Page:
         """The next page after a position, from the ring or the log; the same page is read once.
 
         Raises Mismatch when the position is not in the log (any more).
         """
         assert feed.window is not None
-        ready = feed.window.page_after(after)
-        if ready is not None:
-            return ready
-        page: Page = await self._reads.once(
+        for source in (feed.window, *self._reads.kept(feed.name, "page")):
+            ready: Page | None = source.page_after(after, max_bytes)
+            if ready is not None:
+                return ready
+        entries: Slice = await self._reads.once(
             (feed.name, "page", after), _size, self._read_page, feed.name, after
         )
+        page = entries.page_after(after, max_bytes) or Page(after, after, [], 0, True)
         if page.to.epoch == feed.position.epoch and page.to.seq > feed.position.seq:
             await self.fill(feed)
         return page
 
-    async def _read_page(self, name: str, after: Position) -> Page:
+    async def _read_page(self, name: str, after: Position) -> Slice:
         log = log_for(name)
         run: Run = await self._reader.read(log, log.read, name, after, PAGE_ENTRIES)
         if run.entries and run.entries[-1].seq - after.seq != len(run.entries):
             raise Mismatch(Resync.DIVERGED, run.head)  # entries are missing
-        slots = [Slot(entry.position, entry.wire(), entry) for entry in run.entries]
-        return cut(after, slots, complete=not slots or slots[-1].position.seq == run.head.seq)
+        ends = not run.entries or run.entries[-1].seq == run.head.seq
+        return Slice(after, run.entries, ends=ends)
 
     async def checksum_at(self, feed: Feed, position: Position) -> int | None:
         """The log's checksum at a position's seq, from the window where it reaches."""
@@ -459,9 +461,9 @@ class Hub:
         self._builds.forget(feed.name)
 
 
-def _size(page: Page) -> int:
-    """What a page takes when it is kept. An empty one isn't: there may be more by now."""
-    return page.size if page.wires else 0
+def _size(entries: Slice) -> int:
+    """What entries take when they are kept. None aren't: there may be some by now."""
+    return entries.size
 
 
 def _small(_: Any) -> int:

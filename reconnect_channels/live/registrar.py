@@ -8,6 +8,7 @@ import logging
 import os
 import random
 import secrets
+import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -71,6 +72,8 @@ class Registrar:
         self._begun = False  # there is a row
         self._over = False  # others took it for dead
         self._last: list[sessions.Row] | None = None
+        self._lock = threading.RLock()
+        self._ended = False
         self._channel = ""
         self._beat_at = 0.0
         self._sound_since: float | None = None  # heartbeats have come through since then
@@ -97,17 +100,25 @@ class Registrar:
             await self._say_goodbye()
 
     async def _write(self, function: Callable[..., Any], *args: Any) -> Any:
-        return await workers.write(sessions.alias(), function, *args)
+        return await workers.write(sessions.alias(), self._alone, function, *args)
+
+    def _alone(self, function: Callable[..., Any], *args: Any) -> Any:
+        """In a thread: whoever awaited an earlier write may be cancelled, and the last must come last."""
+        with self._lock:
+            return None if self._ended else function(*args)
 
     async def _turn(self) -> None:
         now, channel = self._loop.time(), self._wakeups.channel
-        if now >= self._beat_at or channel != self._channel:
+        beating = now >= self._beat_at or channel != self._channel
+        if beating:
             self._channel = channel
             if not await self._beat(now):
                 self._over = True
                 self._on_dead()
                 return
         await self._flush()
+        if beating:
+            await self._compare()
         await self._note_streams()
         if now >= self._reap_at:
             self._reap_at = now + settings().NODE_TIMEOUT * random.uniform(0.15, 0.3)
@@ -141,6 +152,11 @@ class Registrar:
                 self._roster.put_back(rows)
                 raise
             self._roster.wrote(rows, written, self._loop.time())
+
+    async def _compare(self) -> None:
+        """Finds sessions that another node took over, where the layer didn't tell: one count a heartbeat."""
+        if await self._write(sessions.count_held, self.node) < self._roster.written:
+            self._roster.doubt(await self._write(sessions.held, self.node))
 
     async def _note_streams(self) -> None:
         """Whoever clears up after this node must know which groups to look at."""
@@ -191,10 +207,12 @@ class Registrar:
         """Writes the last rows and takes the node's away. Blocks."""
         self.stop()
         rows = self._last or []
-        for start in range(0, len(rows), sessions.BATCH):
-            sessions.write(rows[start : start + sessions.BATCH])
-        if self._begun:
-            nodes.end(self.node)
+        with self._lock:
+            self._ended = True
+            for start in range(0, len(rows), sessions.BATCH):
+                sessions.write(rows[start : start + sessions.BATCH])
+            if self._begun:
+                nodes.end(self.node)
 
 
 def _at_exit() -> None:

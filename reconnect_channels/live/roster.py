@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -164,6 +164,17 @@ class Roster:
         """The node has another name from now on: all that is live is written again."""
         self.node = node
         self._dirty.update(dict.fromkeys(self._seats))
+
+    @property
+    def written(self) -> int:
+        """How many live sessions have a row that says so, if nobody changed it; at least."""
+        return self.live - len(self._dirty)
+
+    def doubt(self, held: Collection[str]) -> None:
+        """Has those written again whose rows, read just now, don't say that they are here."""
+        for key, seat in self._seats.items():
+            if seat.connection is not None and key not in held:
+                self._dirty[key] = None
 
     def take(self, now: float, most: int) -> list[Row]:
         """Rows to be written: of sessions to which something happened, and of those not written for long."""
