@@ -910,6 +910,7 @@ class Board:
         self.subprotocols: Any = ["reconnect.v1"]
         self.welcome: dict[str, Any] | None = {}
         self.drop_acks = 0  # that many answers are swallowed, with the connection
+        self.unavailable = 0  # that many times a stream is answered with 503
         self.on_message: Callable[[dict[str, Any]], str | None] = lambda message: None
         self.port = 0
 
@@ -954,6 +955,11 @@ class Board:
 
     async def sync(self, connection: ServerConnection, streams: dict[str, Any]) -> None:
         if "s" not in streams:
+            return
+        if self.unavailable:
+            self.unavailable -= 1
+            error = {"code": 503, "reason": "UNAVAILABLE", "streams": ["s"], "retry_after_ms": 20}
+            await connection.send(frame("ERROR", **error))
             return
         claim = parse(streams["s"])
         if claim is None:
@@ -1046,6 +1052,33 @@ async def test_a_stream_arrives_and_goes_on_across_cuts(board):
         State.CONNECTED,
         State.DISCONNECTED,
     ]
+
+
+async def test_a_stream_that_is_unavailable_is_asked_for_again_though_nothing_else_happens(board):
+    await board.publish(0)
+    board.unavailable = 2
+    client, seen = follow(board)
+    async with client:
+        await client.live("s", 5)
+    assert seen == [0]
+    assert client.metrics["errors"] == 2
+    assert client.metrics["connects"] == 1
+
+
+async def test_a_message_that_shall_be_sent_again_is_though_nothing_else_happens(board):
+    refused = {"code": 503, "reason": "UNAVAILABLE", "retry": True, "retry_after_ms": 20}
+    tries: list[str] = []
+
+    def refuse(message: dict[str, Any]) -> str | None:
+        tries.append(message["id"])
+        return frame("REJECT", id=message["id"], **refused) if len(tries) < 3 else None
+
+    board.on_message = refuse
+    async with connect(board.url) as client:
+        await client.ready(5)
+        async with asyncio.timeout(5):
+            await client.send("other", "hello")
+    assert len(tries) == 3
 
 
 async def test_the_handshake_is_what_a_browser_would_send(board):

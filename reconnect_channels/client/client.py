@@ -363,8 +363,7 @@ class Client:
                         self._shield(self._on_lost, action.stream, action.message_id)
                 case HangUp():
                     self._hung_up = True
-        if actions:
-            self._schedule()
+        self._schedule()  # even where there is nothing to do now: perhaps there is later
 
     def _welcome(self) -> None:
         self._welcomed_at = self._heard
