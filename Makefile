@@ -144,8 +144,12 @@ test-sqlite: .venv/.dev ## all tests on SQLite but those of faults and browsers
 test-postgres: .venv/.dev ## the tests that touch the database, on PostgreSQL
 	@$(PYTEST) -n 2 -m "database and not (faults or browser)" --db=postgres
 
-test-faults: .venv/.dev ## cut networks and kill processes
-	@$(PYTEST) -m "faults and not browser"
+# `make test` runs short storms, and not all of them; `make test-faults` those of a minute (FAULT_SECONDS=...).
+stage-faults: export FAULT_TESTS := faults and not browser and not slow
+stage-faults: export FAULT_SECONDS := 6
+
+test-faults: .venv/.dev ## cut networks and kill processes, a minute each
+	@$(PYTEST) -m "$(or $(FAULT_TESTS),faults and not browser)"
 
 # `make test` leaves out the long ones, `make test-browser` runs them all.
 stage-browser: export BROWSER_TESTS := browser and not slow
