@@ -117,9 +117,9 @@ def running(
     redis: Server,
     folder: Path,
     *,
+    environment: Mapping[str, str],
     layer: str = "pubsub",
     proxied: tuple[str, ...] = (),
-    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Cluster]:
     """A cluster on services that run already.
 
@@ -140,7 +140,7 @@ def running(
                 "REDIS_URL": over(redis_url, proxies.get("redis")),
                 "LAYER": layer,
                 "PYTHONUNBUFFERED": "1",
-                **(environment or {}),
+                **environment,
             }
             log = folder / f"node-{number}.log"
             nodes.append(Node(node_server(kind, free_port(), log, variables), **proxies))

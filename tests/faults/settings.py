@@ -22,7 +22,8 @@ RECONNECT_CHANNELS: dict[str, Any] = {
             "LOCATION": os.environ["REDIS_URL"],
             "PREFIXES": ["fast:"],
         },
-    }
+    },
+    "CLAIM_SECONDS": float(os.environ["CLAIM_SECONDS"]),
 }
 LOGGING = {
     "version": 1,

@@ -6,6 +6,7 @@ itself, what Redis forgets is lost, and whoever holds it is told.
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from uuid import uuid4
 
@@ -83,7 +84,7 @@ async def test_clients_are_told_what_a_flushed_redis_lost(redis_only: Stage):
 
 @contextmanager
 def replica_of(master: Server) -> Iterator[tuple[Server, FaultProxy]]:
-    """A replica in step, and the way by which it is kept so. The master may be killed: it runs again later."""
+    """A replica in step, and the way by which it is kept so. A master that was killed runs again after."""
     with (
         FaultProxy(master.port) as way,
         services.redis("--replicaof", f"{HOST} {way.port}", "--repl-diskless-sync-delay", "0") as replica,
@@ -158,8 +159,8 @@ async def test_clients_are_told_of_a_lost_tail_that_was_refilled_before_they_ret
             promote(cluster, replica)
             refill(replica, lost)
             if nodes == "restarted":
-                for node in cluster.nodes:
-                    node.server.restart()
+                with ThreadPoolExecutor() as pool:
+                    list(pool.map(lambda node: node.server.restart(), cluster.nodes))
             cluster.envoy.start()
             repaired = time.monotonic()
             time.sleep(redis_only.seconds / 3)
