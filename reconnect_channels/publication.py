@@ -70,6 +70,7 @@ class Authoring:
     repeatable: bool = False
     published: int = 0
     last: dict[str, Entry] = field(default_factory=dict)
+    lost: bool = False  # an append after COMMIT failed: this is no time for an ack
 
     def next_id(self) -> str:
         self.published += 1
@@ -177,6 +178,8 @@ def _append_after(
             entries = append()
         except Exception:  # the transaction stands, and its other hooks shall run
             logger.exception("%d entries of %s couldn't be appended after COMMIT", len(pending), stream)
+            if author is not None:
+                author.lost = True
             return
         for waiting, entry in zip(pending, entries, strict=True):
             waiting.entry = entry

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
+from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
 from ..conf import settings
@@ -114,9 +115,17 @@ def _answer(known: str, arrived: Transmission) -> Outcome:
 
 @lru_cache(maxsize=1)
 def answers() -> Answers | None:
-    """Those of the setting `DEDUP`; None without it."""
+    """Those of the setting `DEDUP`; None without it.
+
+    :raises ImproperlyConfigured: a location that can't be one; TypeError: an unknown key.
+    """
     given = settings().DEDUP
-    return Answers(**{key.lower(): value for key, value in given.items()}) if given else None
+    if not given:
+        return None
+    try:
+        return Answers(**{key.lower(): value for key, value in given.items()})
+    except ImproperlyConfigured as error:
+        raise ImproperlyConfigured(str(error).replace("RedisLog", "DEDUP")) from error
 
 
 def _clear(*, setting: str, **_: object) -> None:

@@ -93,6 +93,8 @@ def acked(author: Authoring, message: Message, result: Any) -> Outcome:
 
     :raises CodecError: the result can't travel, which is a failure of the handler.
     """
+    if author.lost:
+        return UNAVAILABLE
     last = author.last.get(message.stream)
     return Outcome(result=encode_payload(result), epoch=last and last.epoch, seq=last and last.seq)
 

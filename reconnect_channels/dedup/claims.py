@@ -48,7 +48,7 @@ async def _attempt(handler: Callable[[Message], Awaitable[Any]], claim: Claim) -
         renewal.cancel()
         with suppress(asyncio.CancelledError):
             await renewal
-    if outcome == base.FAILED:
+    if outcome in (base.FAILED, base.UNAVAILABLE):
         await workers.write(claim.alias, claim.release)
         return outcome
     return await workers.write(claim.alias, claim.finish, outcome)  # type: ignore[no-any-return]
@@ -124,7 +124,7 @@ class Claim:
         return database.retrying(attempt, self.arrived.message)  # type: ignore[no-any-return]
 
     def release(self) -> None:
-        """Gives the key back: the handler failed, and the message may be run again at once."""
+        """Gives the key back: there is no answer, and the message may be run again at once."""
         self._mine().delete()
         if self._fast is not None:
             self._fast.release(self.arrived, self._token)

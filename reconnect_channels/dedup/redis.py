@@ -33,8 +33,9 @@ TAKE, FINISH = (Script(files(__package__).joinpath(f"{name}.lua").read_text()) f
 RENEW = Script("""
 local claim = redis.call('HMGET', KEYS[1], 'token', 'answer')
 if claim[1] ~= ARGV[1] or claim[2] then return 0 end
-local now = redis.call('TIME')
-return redis.call('HSET', KEYS[1], 'until', string.format('%.0f', now[1] * 1000 + ARGV[2]))""")
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+return redis.call('HSET', KEYS[1], 'until', string.format('%.0f', now + ARGV[2]))""")
 RELEASE = Script("""
 local claim = redis.call('HMGET', KEYS[1], 'token', 'answer')
 return (claim[1] ~= ARGV[1] or claim[2]) and 0 or redis.call('DEL', KEYS[1])""")
@@ -131,12 +132,12 @@ class Claim:
             self._ask(RELEASE)
 
     def end(self, outcome: Outcome) -> Outcome:
-        """Stores the outcome and advances the producer; releases the key where the handler failed.
+        """Stores the outcome and advances the producer; releases the key where it has no answer.
 
         "In progress" where the claim isn't ours any more: another took it over, or Redis forgot it, and
         with it perhaps the entries.
         """
-        if outcome == base.FAILED:
+        if outcome in (base.FAILED, base.UNAVAILABLE):
             self.release()
             return outcome
         answer = msgspec.json.encode(outcome[:5]).decode()

@@ -1,6 +1,6 @@
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -8,6 +8,7 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 
 from reconnect_channels import publish
+from reconnect_channels.dedup import base
 from reconnect_channels.dedup.base import Outcome
 from reconnect_channels.dedup.database import process
 from reconnect_channels.models import StreamEntry
@@ -61,3 +62,25 @@ def published(stream: str = STREAM) -> list[str]:
     """The payloads in a stream."""
     rows = StreamEntry.objects.filter(stream__name=stream).order_by("seq")
     return list(rows.values_list("text", flat=True))
+
+
+@pytest.fixture
+def configure(settings: Any) -> Callable[..., None]:
+    """Sets keys of RECONNECT_CHANNELS beside those that are set."""
+
+    def configure(**changed: Any) -> None:
+        settings.RECONNECT_CHANNELS = {**getattr(settings, "RECONNECT_CHANNELS", {}), **changed}
+
+    return configure
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy doesn't wait for the one that is being worked on."""
+    monkeypatch.setattr(base, "PATIENCE", 0.0)
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy waits as long as it takes."""
+    monkeypatch.setattr(base, "PATIENCE", 30.0)

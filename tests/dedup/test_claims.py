@@ -58,18 +58,6 @@ class Handler:
 
 
 @pytest.fixture
-def hasty(monkeypatch):
-    """A copy doesn't wait for the one that is being worked on."""
-    monkeypatch.setattr(base, "PATIENCE", 0.0)
-
-
-@pytest.fixture
-def patient(monkeypatch):
-    """It waits as long as it takes."""
-    monkeypatch.setattr(base, "PATIENCE", 30.0)
-
-
-@pytest.fixture
 def looks(monkeypatch):
     """One for each look at a claim."""
     looks, take = [], claims.Claim.take
