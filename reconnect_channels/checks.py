@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
 from .conf import settings
+from .dedup.answers import answers
 from .folding import folds
 from .log import log_for
 from .registry import consumers, overlaps
@@ -22,6 +23,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
     try:
         settings()
         log_for("check")
+        answers()
     except (ImproperlyConfigured, ImportError, TypeError) as error:
         return [Error(str(error), id="reconnect_channels.E001")]
     return []
