@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections import defaultdict, deque
@@ -222,23 +223,27 @@ class Rights:
         """Finds the rows that no news told of."""
         tail: Tail | None = None
         failing = False
+        surveyed = -math.inf
         while True:
             began = time.monotonic()
             try:
-                if tail is None:
+                if tail is None or began - surveyed > RECENT:
+                    surveyed = began
                     cuts: Sequence[Cut] = await workers.read(read_recent, timedelta(seconds=KEEP))
-                    tail = Tail(_pk(cuts[0]) - 1 if cuts else 0)
+                    if tail is None or (cuts and _pk(cuts[-1]) < tail.high):  # or the table was restored
+                        tail = Tail(_pk(cuts[0]) - 1 if cuts else 0)
+                        tail.take(map(_pk, cuts), began)
                     young = [cut for cut in cuts if cut.created > time.time() - RECENT]
                 else:
                     cuts = young = await workers.read(read_after, tail.high, tail.missed)
-                new = tail.take(map(_pk, cuts), time.monotonic())
+                    tail.take(map(_pk, cuts), began)
                 failing = False
             except Exception:
                 if not failing:
                     logger.warning("Revocations couldn't be read; trying on", exc_info=True)
                 failing = True
             else:
-                self.apply(cut for cut in young if cut.pk in new)
+                self.apply(young)
                 if len(cuts) >= BATCH:
                     continue
             await asyncio.sleep(max(0.05, LOOK - (time.monotonic() - began)))

@@ -453,3 +453,18 @@ async def test_nothing_is_read_while_nobody_is_there(ada: Any):
         assert len(get_hub().rights) == 1
     await eventually(lambda: not len(get_hub().rights))
     assert not get_hub().rights._services
+
+
+async def test_revocations_are_found_again_after_the_table_was_restored(
+    ada: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(rights, "LOOK", 0.05)
+    monkeypatch.setattr(rights, "RECENT", 0.5)
+    async with of(ada) as peer:
+        await live(peer, A)
+        with silent():
+            last = await Revocation.objects.acreate(pk=10_000, identity="somebody")
+            await asyncio.sleep(0.2)
+            await last.adelete()
+            await Revocation.objects.acreate(pk=5, identity=f"user:{ada.pk}")
+        assert (await peer.goodbye())[1] == 4503
