@@ -13,7 +13,7 @@ from django.db import connections
 from .conf import settings
 from .dedup.answers import answers
 from .folding import folds
-from .log import log_for
+from .log import all_logs, log_for
 from .registry import consumers, overlaps
 
 
@@ -100,3 +100,17 @@ def check_sqlite(databases: Any = None, **_: Any) -> list[CheckMessage]:
                 )
             )
     return found
+
+
+@register(deploy=True)
+def check_fast_logs(**_: Any) -> list[CheckMessage]:
+    """The Redis of a log evicts nothing, and writes what it was told. It is asked, so only for `--deploy`."""
+    try:
+        fast: list[Any] = [log for log in all_logs() if not log.transactional]
+    except (ImproperlyConfigured, ImportError, TypeError):
+        return []  # E001
+    if not fast:
+        return []
+    from .log.durability import check  # needs redis-py
+
+    return [message for log in fast for message in check(log)]

@@ -11,6 +11,8 @@ from reconnect_channels.consumers import DeltaSyncMixin
 
 DATABASE_LOG = "reconnect_channels.log.database.DatabaseLog"
 
+pytestmark = [pytest.mark.django_db, pytest.mark.database]  # JSONField's check asks the database
+
 
 def found():
     """The ids of our checks' messages."""

@@ -139,6 +139,14 @@ class Endpoint:
         for key in self.client.scan_iter(match=pattern, count=PIPELINE):
             yield key.decode()
 
+    def infos(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Each master's INFO, with its name."""
+        with self._turn() as client:
+            if self._cluster:
+                yield from client.info(target_nodes=RedisCluster.PRIMARIES).items()
+            else:
+                yield "Redis", client.info()
+
     def close(self) -> None:
         """Closes the connections; the next call makes others."""
         with self._lock:

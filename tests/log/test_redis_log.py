@@ -6,6 +6,7 @@ import uuid
 from datetime import timedelta
 
 import pytest
+from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
@@ -19,6 +20,7 @@ from reconnect_channels.models import Stream
 from reconnect_channels.protocol.codes import Resync
 from reconnect_channels.protocol.position import Position, advance, fold
 from tests.servers import free_port
+from tests.services import redis_url as url_of
 
 from .conftest import drafts
 
@@ -349,3 +351,34 @@ def test_scripts_that_the_server_forgot_are_sent_again(log, server):
     assert {head.seq for head in log.heads(["a", "b", "c"]).values()} == {1}
     server.script_flush()
     assert log.append("a", drafts(1), 0)[0].seq == 2
+
+
+# -- how the server is set up --------------------------------------------------------------------------------
+
+
+def complaints():
+    messages = run_checks(include_deployment_checks=True)
+    return [message.id for message in messages if message.id.startswith("reconnect_channels.W01")]
+
+
+def test_a_server_that_forgets_is_complained_of_when_a_deployment_is_checked(settings, redis_server):
+    configured(settings, LOCATION=url_of(redis_server))
+    with Redis(port=redis_server.port) as server:
+        assert complaints() == ["reconnect_channels.W012"]
+        server.config_set("maxmemory", "100mb")
+        server.config_set("maxmemory-policy", "allkeys-lru")
+        assert complaints() == ["reconnect_channels.W011", "reconnect_channels.W012"]
+        server.config_set("maxmemory-policy", "noeviction")
+        server.config_set("appendonly", "yes")
+        assert complaints() == []
+    redis_server.kill()
+    assert complaints() == ["reconnect_channels.W010"]
+
+
+def test_each_node_of_a_cluster_is_asked(settings, redis_cluster_urls):
+    configured(settings, LOCATION=redis_cluster_urls, CLUSTER=True)
+    assert complaints() == ["reconnect_channels.W012"] * 3
+
+
+def test_without_a_log_in_redis_nothing_is_asked():
+    assert complaints() == []
