@@ -10,6 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .attendance import Present as Present
+    from .attendance import apresence as apresence
+    from .attendance import presence as presence
     from .pages import apositions as apositions
     from .pages import positions as positions
     from .publication import Pending as Pending
@@ -29,17 +32,23 @@ _HOMES = {
     "publish_many": "publication",
     "positions": "pages",
     "apositions": "pages",
+    "Present": "attendance",
+    "presence": "attendance",
+    "apresence": "attendance",
     "Reject": "rejection",
     "revoke": "revocation",
     "arevoke": "revocation",
 }
 __all__ = [
     "Pending",
+    "Present",
     "Reject",
     "apositions",
+    "apresence",
     "apublish",
     "arevoke",
     "positions",
+    "presence",
     "publish",
     "publish_many",
     "revoke",

@@ -1,4 +1,7 @@
-"""Presence: who is on a stream, with blips hidden (design 10.4)."""
+"""Presence: who is on a stream, with blips hidden (design 10.4).
+
+The module isn't called `presence`, as the package's function is.
+"""
 
 from __future__ import annotations
 
