@@ -14,6 +14,7 @@ from django.views.decorators.http import require_GET, require_safe
 from . import workers
 from .access import Access
 from .conf import settings
+from .identity import login_of
 from .live.breaker import BreakerOpen, breaker_of, check, guarded, retry_after_ms
 from .live.hub import is_draining
 from .live.tap import TAIL, UNREADABLE
@@ -116,7 +117,8 @@ def delta(request: HttpRequest, name: str) -> HttpResponse:
         consumer = consumer_class()
         consumer.scope = _scope(request)
         access = Access(consumer, consumer.scope)
-        if name not in _here(access.allowed, [name]):
+        active = login_of(consumer.scope["user"], None).active
+        if not active or name not in _here(access.allowed, [name]):
             return _forbidden(name)
         return _recover(consumer_class, access, name, _claim(request))
     except InvalidPosition as error:
