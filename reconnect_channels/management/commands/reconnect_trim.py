@@ -13,7 +13,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 
-from ... import registry, retention, sessions
+from ... import registry, retention, revocation, sessions
 from ..progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -24,6 +24,7 @@ FORGETTERS: dict[str, Callable[[], Iterator[int]]] = {
     "drift reports": retention.forget_drift,
     "stored states": retention.forget_states,
     "sessions": sessions.forget_sessions,
+    "revocations": revocation.forget_revocations,
 }
 
 
