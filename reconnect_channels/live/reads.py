@@ -32,6 +32,7 @@ class Reads:
         self._loop = loop
         self._running: dict[Key, asyncio.Task[Any]] = {}
         self._kept: dict[Key, Kept] = {}  # the oldest first
+        self._groups: dict[tuple[str, str], dict[Key, None]] = {}  # of one stream and kind
         self._size = 0
 
     async def once(
@@ -50,6 +51,12 @@ class Reads:
             task.add_done_callback(lambda done: self._done(key, size_of, done))
         return await asyncio.shield(task)
 
+    def kept(self, stream: str, kind: str) -> list[Any]:
+        """What reads of this kind brought in the last moment."""
+        now = self._loop.time()
+        found = [self._kept[key] for key in self._groups.get((stream, kind), ())]
+        return [kept.result for kept in found if kept.until > now]
+
     def _done(self, key: Key, size_of: Callable[[Any], int], task: asyncio.Task[Any]) -> None:
         if self._running.get(key) is not task:  # forgotten meanwhile
             return
@@ -60,6 +67,7 @@ class Reads:
         self._drop(key)
         if size := size_of(task.result()):
             self._kept[key] = Kept(now + KEPT, size, task.result())
+            self._groups.setdefault(key[:2], {})[key] = None
             self._size += size
         while self._kept:
             oldest = next(iter(self._kept))
@@ -71,6 +79,10 @@ class Reads:
         kept = self._kept.pop(key, None)
         if kept is not None:
             self._size -= kept.size
+            group = self._groups[key[:2]]
+            del group[key]
+            if not group:
+                del self._groups[key[:2]]
 
     def forget(self, stream: str) -> None:
         """Another history holds: what is asked for from now on is read anew."""

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PART = 256 * 1024  # characters of one snapshot frame
+PART = 16 * 1024  # characters of one snapshot frame: a slow reader acknowledges each
+PARTS_AHEAD = 16  # that are sent before the first is acknowledged
 TAIL = 100  # entries that a newcomer gets where there is no snapshot hook and the log was trimmed
 ATTEMPTS = 5  # starts from a position that the log turned out not to lead on from
 UNREADABLE = "the log couldn't be read"
@@ -82,7 +83,7 @@ class StreamTap:
 
     def _fall_behind(self) -> None:
         self.feed.live.pop(self, None)
-        self.subscription.state = State.CATCHING_UP
+        self.subscription.fall_behind()
 
     def _serve(self, reason: Resync | None) -> None:
         if self._task is not None:
@@ -131,13 +132,14 @@ class StreamTap:
             if not subscription.has_credit:
                 await self._wait_for(lambda: subscription.has_credit)
                 continue
-            page = await hub.page(feed, sent)
+            page = await hub.page(feed, sent, subscription.page_bytes)
             if not page.wires:
                 if page.to != feed.position:  # the hub is behind or elsewhere: compare, then look again
                     await hub.head(feed.name)
             elif await self._clear():
                 text = delta(feed.name, page.after, page.to, page.wires, page.complete)
                 subscription.took(page.to, len(text))
+                subscription.time_page(self._connection.loop.time())
                 said_complete = page.complete
                 self._sender.push({"type": "websocket.send", "text": text})
 
@@ -188,7 +190,7 @@ class StreamTap:
                 frames.snapshot_part(feed.name, position, reason, chunk, part, len(chunks), exact=exact)
             )
             if part < len(chunks):
-                await self._wait_for(partial(_arrived, subscription, part))
+                await self._wait_for(partial(_arrived, subscription, part - PARTS_AHEAD + 1))
         return True
 
     async def _tail(self, head: Head) -> Position:

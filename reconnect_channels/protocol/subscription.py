@@ -11,7 +11,8 @@ WINDOW_BYTES = 1 << 20
 ACK_ENTRIES = 250  # applied between two ACKs: well below every bound that waits for one
 ACK_BYTES = 192 * 1024
 PAGE_CREDIT_ENTRIES = 500
-PAGE_CREDIT_BYTES = 256 * 1024
+PAGE_BYTES = 16 * 1024, 256 * 1024  # the first page, which takes 16 s at 1 kB/s, and the largest
+QUICK, SLOW = 1.0, 5.0  # seconds from a page to its ACK that make the next one larger, or smaller
 
 
 class Mark:
@@ -52,8 +53,10 @@ class Subscription:
         "_acked",
         "_last",
         "_shares",
+        "_timed",
         "acked",
         "name",
+        "page_bytes",
         "part_acked",
         "progressed",
         "ref",
@@ -69,6 +72,8 @@ class Subscription:
         self.part_acked = 0
         self.waiting = False  # for the client to make room
         self.progressed = now  # when the client last moved, or was last not waited for
+        self.page_bytes = PAGE_BYTES[0]  # as much as the client takes in a few seconds, as far as is known
+        self._timed: tuple[int, float] | None = None  # the end of a page, and when it was sent
         self._last: Mark | None = None  # sent
         self._acked: Mark | None = None  # the last frame that was acknowledged whole
         self._shares = False  # the feed's chain
@@ -95,7 +100,28 @@ class Subscription:
     @property
     def has_credit(self) -> bool:
         """Whether catching up may send another page: at most two pages are un-ACKed (design 6.2)."""
-        return self.unacked <= PAGE_CREDIT_ENTRIES and self._bytes <= PAGE_CREDIT_BYTES
+        return self.unacked <= PAGE_CREDIT_ENTRIES and self._bytes <= self.page_bytes
+
+    def fall_behind(self) -> None:
+        """It is served page by page from now on; how fast is found out anew."""
+        self.state = State.CATCHING_UP
+        self.page_bytes = PAGE_BYTES[0]
+        self._timed = None
+
+    def time_page(self, now: float) -> None:
+        """Measures how long the client takes to acknowledge what was sent last (one page at a time)."""
+        if self._timed is None and self._last is not None:
+            self._timed = self._last.position.seq, now
+
+    def _pace(self, now: float) -> None:
+        seq, sent_at = self._timed or (self.acked + 1, now)
+        if self.acked < seq:
+            return
+        self._timed = None
+        if now - sent_at < QUICK:
+            self.page_bytes = min(self.page_bytes * 2, PAGE_BYTES[1])
+        elif now - sent_at > SLOW:
+            self.page_bytes = max(self.page_bytes // 2, PAGE_BYTES[0] // 4)
 
     def start(self, position: Position, now: float) -> None:
         """The client stands at `position`: its own that was accepted, or a snapshot's."""
@@ -177,4 +203,6 @@ class Subscription:
         self._acked = mark
         # Where it is the mark's own number, that object is in every recipient's cache.
         self.acked = mark.position.seq if mark.position.seq == position.seq else position.seq
+        if self._timed is not None:
+            self._pace(now)
         return proven

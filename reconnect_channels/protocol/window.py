@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from .entry import Entry
@@ -30,13 +32,13 @@ class Page(NamedTuple):
     complete: bool
 
 
-def cut(after: Position, slots: list[Slot], *, complete: bool) -> Page:
+def cut(after: Position, slots: list[Slot], *, complete: bool, max_bytes: int | None = None) -> Page:
     """Takes as many slots as one page holds (at least one if there is any)."""
-    size = 0
+    size, most = 0, PAGE_BYTES if max_bytes is None else max_bytes
     wires: list[str] = []
     to = after
     for slot in slots:
-        if wires and (len(wires) >= PAGE_ENTRIES or size + len(slot.wire) > PAGE_BYTES):
+        if wires and (len(wires) >= PAGE_ENTRIES or size + len(slot.wire) > most):
             return Page(after, to, wires, size, False)
         wires.append(slot.wire)
         size += len(slot.wire)
@@ -61,6 +63,11 @@ class Window:
 
     def __len__(self) -> int:
         return len(self._slots)
+
+    @property
+    def size(self) -> int:
+        """Characters of what it holds."""
+        return self._size
 
     def continues(self, entry: Entry) -> bool:
         """Whether the entry is the next one of this very history."""
@@ -92,11 +99,37 @@ class Window:
         index = seq - self._start.seq
         return [self._slots[i] for i in range(index, len(self._slots))]
 
-    def page_after(self, position: Position) -> Page | None:
+    def page_after(self, position: Position, max_bytes: int | None = None) -> Page | None:
         """The next page for a reader, or None when the window doesn't reach or the checksum doesn't fit."""
         if position.epoch != self.position.epoch or self.checksum_at(position.seq) != position.checksum:
             return None
         index = position.seq - self._start.seq
         stop = min(len(self._slots), index + PAGE_ENTRIES)
         slots = [self._slots[i] for i in range(index, stop)]
-        return cut(position, slots, complete=stop == len(self._slots))
+        return cut(position, slots, complete=stop == len(self._slots), max_bytes=max_bytes)
+
+
+class Slice:
+    """Consecutive entries that were just read from a log: pages for everybody who stands among them.
+
+    :param after: the position that the read proved.
+    :param ends: whether they reached to the log's head.
+    """
+
+    def __init__(self, after: Position, entries: Sequence[Entry], *, ends: bool) -> None:
+        self._window = Window(after, max_entries=len(entries), max_bytes=sys.maxsize)
+        for entry in entries:
+            self._window.append(entry)
+        self._ends = ends
+
+    @property
+    def size(self) -> int:
+        """Characters of what it holds."""
+        return self._window.size
+
+    def page_after(self, position: Position, max_bytes: int | None = None) -> Page | None:
+        """The next page for a reader; None where there is none in here, or the checksum doesn't fit."""
+        page = self._window.page_after(position, max_bytes)
+        if page is None or not page.wires:
+            return None
+        return page if self._ends or not page.complete else page._replace(complete=False)

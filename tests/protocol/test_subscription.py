@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconnect_channels.protocol.position import MODULUS, Position
-from reconnect_channels.protocol.subscription import Mark, Subscription
+from reconnect_channels.protocol.subscription import Mark, State, Subscription
 
 from .strategies import EPOCH, OTHER_EPOCH
 
-PAGE = 256 * 1024
+PAGE = 16 * 1024
 
 
 def checksum(seq: int) -> int:
@@ -30,7 +30,7 @@ def started(seq: int = 0) -> Subscription:
 frames = st.tuples(
     st.just("send"),
     st.sampled_from([0, 1, 3, 250, 500, 501, 999]),
-    st.sampled_from([1, PAGE // 2, PAGE, PAGE * 2]),
+    st.sampled_from([1, PAGE // 2, PAGE, PAGE * 20]),
 )
 acks = st.tuples(
     st.just("ack"),
@@ -254,3 +254,40 @@ def test_subscriptions_of_one_feed_share_its_frames_and_nothing_else(steps):
             assert subscription.sent == at(sent[i])
             assert subscription.has_room == (sent[i] - acked[i] < 1_000 and size < 1 << 20)
             assert subscription.has_credit == (sent[i] - acked[i] <= 500 and size <= PAGE)
+
+
+def paced(seconds: list[float]) -> list[int]:
+    """The sizes of pages of a client that takes that long for each."""
+    subscription, now, sizes = started(), 0.0, []
+    for seq, taken in enumerate(seconds, 1):
+        sizes.append(subscription.page_bytes // 1024)
+        subscription.took(at(seq), 1)
+        subscription.time_page(now)
+        now += taken
+        subscription.acknowledge(at(seq), now)
+    return sizes
+
+
+def test_pages_grow_for_who_acknowledges_them_at_once_and_shrink_for_who_needs_long():
+    assert paced([0.1] * 7) == [16, 32, 64, 128, 256, 256, 256]
+    assert paced([2.0] * 3) == [16, 16, 16]
+    assert paced([16.0] * 5) == [16, 8, 4, 4, 4]
+    assert paced([0.1, 0.1, 9.0, 0.1]) == [16, 32, 64, 32]
+
+
+def test_an_ack_of_what_was_sent_before_a_page_says_nothing_about_it():
+    subscription = started()
+    subscription.took(at(1), 1)
+    subscription.took(at(2), 1)
+    subscription.time_page(10.0)
+    subscription.acknowledge(at(1), 10.1)
+    assert subscription.page_bytes == PAGE
+    subscription.acknowledge(at(2), 10.2)
+    assert subscription.page_bytes == PAGE * 2
+
+
+def test_who_falls_behind_gets_small_pages_again():
+    subscription = started()
+    subscription.page_bytes = 256 * 1024
+    subscription.fall_behind()
+    assert (subscription.state, subscription.page_bytes) == (State.CATCHING_UP, PAGE)

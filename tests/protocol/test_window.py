@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from reconnect_channels.protocol import window as module
 from reconnect_channels.protocol.entry import Entry
 from reconnect_channels.protocol.position import MODULUS, Position
-from reconnect_channels.protocol.window import PAGE_BYTES, PAGE_ENTRIES, Page, Slot, Window, cut
+from reconnect_channels.protocol.window import PAGE_BYTES, PAGE_ENTRIES, Page, Slice, Slot, Window, cut
 
 from .strategies import EPOCH, OTHER_EPOCH, checksums, entries
 
@@ -187,3 +187,19 @@ def test_a_window_may_be_filled_to_the_last_character(spare, kept_entries):
     run = entries(START, ["1"] * 3)
     window = filled(START, run, max_bytes=sum(len(entry.wire()) for entry in run) + spare)
     assert len(window) == kept_entries
+
+
+@given(starts, payloads.filter(len), st.integers(1, 1_000), st.booleans())
+def test_a_slice_serves_whoever_stands_among_its_entries_and_nobody_at_its_end(start, texts, max_bytes, ends):
+    run = entries(start, texts)
+    piece = Slice(start, run, ends=ends)
+    assert piece.size == sum(len(entry.wire()) for entry in run)
+    for index, position in enumerate([start, *(entry.position for entry in run[:-1])]):
+        page = piece.page_after(position, max_bytes)
+        assert page is not None
+        assert page.wires == [entry.wire() for entry in run[index : index + len(page.wires)]]
+        assert page.size <= max_bytes or len(page.wires) == 1
+        assert page.complete == (ends and page.to == run[-1].position)
+    assert piece.page_after(run[-1].position) is None
+    assert piece.page_after(start._replace(checksum=(start.checksum + 1) % MODULUS)) is None
+    assert piece.page_after(start._replace(epoch=OTHER_EPOCH)) is None
