@@ -1,4 +1,8 @@
-"""FAULT_SECONDS says how long each storm lasts: 60 by default, a few in `make test`."""
+"""What the tests of faults share.
+
+FAULT_SECONDS says how long each storm lasts: 60 by default, a few in `make test`. FAULT_CLIENTS is for machines
+that can't carry 200, FAULT_RESULTS a file to which each storm's figures are added.
+"""
 
 import json
 import os
@@ -18,6 +22,7 @@ from .cluster import migrate
 from .stage import FULL, Stage, postgres_url
 
 SECONDS = float(os.environ.get("FAULT_SECONDS") or FULL)
+CLIENTS = int(os.environ.get("FAULT_CLIENTS") or (200 if SECONDS >= FULL else 40))
 
 results: list[dict[str, Any]] = []
 
@@ -43,9 +48,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterat
         terminalreporter.write_line(
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         )
-    if path := os.environ.get("FAULT_RESULTS"):
-        with Path(path).open("a") as file:
-            file.writelines(json.dumps(result) + "\n" for result in results)
 
 
 @pytest.fixture(scope="session")
@@ -79,7 +81,9 @@ def make_stage(
     fault_redis: Server,
     migrated: str,
     tmp_path: Path,
-) -> Callable[[str], Stage]:
+) -> Iterator[Callable[[str], Stage]]:
+    before = len(results)
+
     def make(profile: str) -> Stage:
         name = f"storm_{secrets.token_hex(4)}"
         with psycopg.connect(postgres_url(fault_postgres, "postgres"), autocommit=True) as connection:
@@ -89,6 +93,7 @@ def make_stage(
         return Stage(
             profile,
             SECONDS,
+            CLIENTS,
             fault_postgres,
             postgres_url(fault_postgres, name),
             fault_redis,
@@ -97,7 +102,10 @@ def make_stage(
             results,
         )
 
-    return make
+    yield make
+    if path := os.environ.get("FAULT_RESULTS"):
+        with Path(path).open("a") as file:
+            file.writelines(json.dumps(result) + "\n" for result in results[before:])
 
 
 @pytest.fixture(params=["durable", pytest.param("redis", marks=pytest.mark.slow)])

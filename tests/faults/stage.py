@@ -41,6 +41,7 @@ class Stage:
 
     profile: str
     seconds: float
+    clients: int
     database: Server
     database_url: str
     redis: Server
@@ -64,11 +65,11 @@ class Stage:
 
     def plan(self, url: str) -> Plan:
         """200 clients on 20 streams send 100 messages a second; the short form is smaller and hastier."""
-        clients, streams, rate, maximum = (200, 20, 0.5, 20.0) if self.full else (40, 8, 1.0, 2.0)
+        streams, rate, maximum = (20, 0.5, 20.0) if self.full else (8, 1.0, 2.0)
         prefix = PREFIXES[self.profile]
         return Plan(
             f"{url}/{prefix}/",
-            clients=clients,
+            clients=self.clients,
             streams=streams,
             rate=rate,
             duration=self.seconds,

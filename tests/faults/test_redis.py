@@ -51,7 +51,7 @@ def flush_again_and_again(stage: Stage, redis: Server, every: float) -> float:
     return flushed
 
 
-@pytest.mark.parametrize("layer", ["pubsub", "core"])
+@both_layers
 async def test_nothing_is_lost_and_no_socket_dropped_when_redis_is_killed(durable: Stage, layer: str):
     with durable.cluster(layer=layer) as cluster:
         report = await durable.storm(cluster, lambda: kill_again_and_again(durable, cluster.redis))
@@ -66,6 +66,7 @@ async def test_clients_are_told_what_a_killed_redis_lost(redis_only: Stage):
         assert report.counters["reconnects"] == 0
 
 
+@pytest.mark.slow
 @both_layers
 async def test_nothing_is_lost_when_redis_is_flushed(durable: Stage, layer: str):
     with durable.cluster(layer=layer) as cluster:
@@ -169,6 +170,7 @@ async def test_clients_are_told_of_a_lost_tail_that_was_refilled_before_they_ret
         await redis_only.losing_storm(cluster, fail_over)
 
 
+@pytest.mark.slow
 async def test_nothing_is_lost_when_one_node_cannot_reach_redis(stage: Stage):
     with stage.cluster(proxied=("redis",)) as cluster:
         way = cluster.nodes[0].redis
