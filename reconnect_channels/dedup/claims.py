@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from django.db import transaction
-from django.utils import timezone
+from django.db.models.functions import Now
 
 from .. import workers
 from ..conf import settings
@@ -84,12 +84,7 @@ class Claim:
 
     def _look(self) -> Outcome | None:
         """Reads, without the transaction of a claim, whether the one who has it is still at it."""
-        message = self.arrived.message
-        row = (
-            ProcessedMessage.objects.using(self.alias)
-            .filter(identity=self.arrived.identity, stream=message.stream, key=message.id)
-            .first()
-        )
+        row = database.row_of(self.arrived, self.alias)
         return database.judge(row, self.arrived.payload_hash) if row else None
 
     def _take_row(self) -> Outcome | None:
@@ -131,4 +126,4 @@ class Claim:
 
 
 def _extend(rows: Any, lease: float, **fields: Any) -> None:
-    rows.update(lease_until=timezone.now() + timedelta(seconds=lease), **fields)
+    rows.update(lease_until=Now() + timedelta(seconds=lease), **fields)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from django.db import DatabaseError, IntegrityError, OperationalError, connections, transaction
-from django.utils import timezone
+from django.db.models.functions import Now
 
 from ..log import log_for
 from ..log.database import sql_now
@@ -95,33 +95,40 @@ def admit(arrived: Transmission, alias: str) -> Outcome | int:
     message, identity, digest = arrived
     with _short_lock_wait(alias):
         last_n = _take_producer(message, identity, alias)
-        rows = ProcessedMessage.objects.using(alias)
-        scope = {"identity": identity, "stream": message.stream, "key": message.id}
-        row = rows.filter(**scope).first()
+        row = row_of(arrived, alias)
         if row is None:
             if message.n <= last_n:
                 return base.EXPIRED
             if message.n > last_n + 1:
                 return base.ORDER
-            row, new = rows.get_or_create(
-                **scope,
-                defaults={"payload_hash": digest, "status": Status.CLAIMED, "lease_until": timezone.now()},
+            made, new = ProcessedMessage.objects.using(alias).get_or_create(
+                identity=identity,
+                stream=message.stream,
+                key=message.id,
+                defaults={"payload_hash": digest, "status": Status.CLAIMED},
             )
             if new:
-                return row.pk
+                return made.pk
+            row = row_of(arrived, alias)  # another producer was faster
         known = judge(row, digest)
         if known is None:
-            rows.filter(pk=row.pk).update(token="")  # its worker is gone; what it published is found by id
-            return row.pk
-        return known
+            ProcessedMessage.objects.using(alias).filter(pk=row.pk).update(token="")  # its worker is gone
+        return known or row.pk
 
 
-def judge(row: ProcessedMessage, digest: str) -> Outcome | None:
+def row_of(arrived: Transmission, alias: str) -> Any:
+    """The key's row, if there is one, with the time of the database: nodes have clocks of their own."""
+    message, identity, _ = arrived
+    rows = ProcessedMessage.objects.using(alias).annotate(now=Now())
+    return rows.filter(identity=identity, stream=message.stream, key=message.id).first()
+
+
+def judge(row: Any, digest: str) -> Outcome | None:
     """What a copy is answered by the key's row; None where its claim has run out."""
     if row.payload_hash != digest:
         return base.KEY_REUSED
     if row.status == Status.CLAIMED:
-        held = row.lease_until is not None and row.lease_until > timezone.now()
+        held = row.lease_until is not None and row.lease_until > row.now
         return base.IN_PROGRESS if held else None
     return Outcome(row.code, row.reason, row.result, row.epoch or None, row.seq, duplicate=True)
 

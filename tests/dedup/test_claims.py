@@ -183,6 +183,19 @@ async def test_the_lease_is_renewed_while_the_handler_lives(outbox, handler, set
     assert handler.runs == 1
 
 
+async def test_a_node_whose_clock_is_ahead_takes_no_claim_away(outbox, handler, hasty, monkeypatch):
+    message = outbox.message(1)
+    running = start(outbox, message, handler.pause())
+    await handler.entered.wait()
+    ahead = timezone.now() + timedelta(hours=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(timezone, "now", lambda: ahead)
+        assert await send(outbox, message, handler) == base.IN_PROGRESS
+    handler.go()
+    assert (await running).code == 0
+    assert handler.runs == 1
+
+
 @pytest.mark.parametrize("error", [InterfaceError("closed"), DatabaseError("gone"), RuntimeError("shutdown")])
 async def test_a_renewal_that_fails_costs_no_answer(outbox, handler, settings, monkeypatch, error):
     settings.RECONNECT_CHANNELS = {"CLAIM_SECONDS": 0.03}

@@ -20,12 +20,14 @@ from .pair import Frame, Outbox, Pair, line, to_both
 pytestmark = [pytest.mark.servers, pytest.mark.redis]
 
 LANES = 8  # producers at the same time
-KINDS = ["def", "async"]
+LEASE = 2.0
 
 
 @pytest.fixture(scope="module")
 def nodes(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    with pair.running(postgres_url, tmp_path_factory.mktemp("pair")) as running:
+    """Two nodes whose leases are short, the first of them mortal."""
+    folder = tmp_path_factory.mktemp("pair")
+    with pair.running(postgres_url, folder, CLAIM_SECONDS=str(LEASE), MORTAL_0="yes") as running:
         yield running
 
 
@@ -116,76 +118,69 @@ def frozen(redis: Server) -> None:
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("fault", [flushed, killed, frozen], ids=lambda fault: fault.__name__)
-async def test_a_redis_that_fails_makes_no_second_effect(
-    nodes: Pair, kind: str, fault: Callable[[Server], None]
-):
-    stream = f"{kind}:{fault.__name__}"
+async def test_a_redis_that_fails_makes_no_second_effect(nodes: Pair, fault: Callable[[Server], None]):
     breaking = asyncio.create_task(asyncio.to_thread(fault, nodes.redis))
+    streams = [f"{kind}:{fault.__name__}" for kind in ("def", "async")]
     try:
-        seen = await rounds(nodes, kind, stream, 50, seconds=3)
+        seen = await asyncio.gather(
+            *(rounds(nodes, stream.partition(":")[0], stream, 50, seconds=3) for stream in streams)
+        )
     finally:
         await breaking
-    took_effect_once(nodes, stream, seen["sent"])
+    for stream, counted in zip(streams, seen, strict=True):
+        took_effect_once(nodes, stream, counted["sent"])
 
 
 # -- killed and slow handlers ----------------------------------------------------------------------------
 
-LEASE = 1.5
 STREAMS = ["def:s", "async:s", "def:fast.s", "async:fast.s"]
-
-
-@pytest.fixture(scope="module")
-def hasty(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    """Nodes whose leases are short, the first of them mortal."""
-    folder = tmp_path_factory.mktemp("hasty")
-    with pair.running(postgres_url, folder, CLAIM_SECONDS=str(LEASE), MORTAL_0="yes") as running:
-        yield running
 
 
 @pytest.mark.parametrize("stream", STREAMS)
 async def test_a_message_whose_node_was_killed_takes_effect_at_the_other_within_the_lease(
-    hasty: Pair, stream: str
+    nodes: Pair, stream: str
 ):
     """Killed between the claim and the first write: nothing happened, and no retry is called a duplicate."""
     kind = stream.partition(":")[0]
     message = Outbox(stream + ".killed").message({"dies": True})
-    async with line(hasty.nodes[0], kind) as first:
+    async with line(nodes.nodes[0], kind) as first:
         await first.socket.send(msgspec.json.encode(message).decode())
-        process = hasty.nodes[0].process
+        process = nodes.nodes[0].process
         assert process is not None
         await asyncio.to_thread(process.wait, 10)
     try:
         killed_at = time.monotonic()
-        async with line(hasty.nodes[1], kind) as second:
+        async with line(nodes.nodes[1], kind) as second:
             answer = await second.final(message)
             took = time.monotonic() - killed_at
             again = await second.ask(message)
         assert (answer["type"], answer["duplicate"], answer["seq"]) == ("ACK", False, 1)
         assert again == {**answer, "duplicate": True}
         assert took < LEASE + base.IN_PROGRESS.retry_after_ms / 1000 + 1
-        assert hasty.effects(message["stream"]) == {message["id"]: 1}
+        assert nodes.effects(message["stream"]) == {message["id"]: 1}
     finally:
-        hasty.nodes[0].restart()
+        nodes.nodes[0].restart()
+
+
+async def test_a_handler_that_is_slower_than_its_lease_runs_once(nodes: Pair):
+    async def slow(stream: str) -> None:
+        kind = stream.partition(":")[0]
+        message = Outbox(stream + ".slow").message({"seconds": 2.2 * LEASE})
+        async with line(nodes.nodes[0], kind) as first, line(nodes.nodes[1], kind) as second:
+            frames, _ = await to_both([first, second], message)
+        assert said(frames[:1]) == said(frames[1:])
+        assert sorted(frame["duplicate"] for frame in frames) == [False, True]
+        assert nodes.effects(message["stream"]) == {message["id"]: 1}
+
+    await asyncio.gather(*(slow(stream) for stream in STREAMS))
 
 
 @pytest.mark.parametrize("stream", STREAMS)
-async def test_a_handler_that_is_slower_than_its_lease_runs_once(hasty: Pair, stream: str):
-    kind = stream.partition(":")[0]
-    message = Outbox(stream + ".slow").message({"seconds": 2.5 * LEASE})
-    async with line(hasty.nodes[0], kind) as first, line(hasty.nodes[1], kind) as second:
-        frames, _ = await to_both([first, second], message)
-    assert said(frames[:1]) == said(frames[1:])
-    assert sorted(frame["duplicate"] for frame in frames) == [False, True]
-    assert hasty.effects(message["stream"]) == {message["id"]: 1}
-
-
-@pytest.mark.parametrize("stream", STREAMS)
-async def test_a_refusal_and_a_key_of_another_payload_are_answered_alike_by_both(hasty: Pair, stream: str):
+async def test_a_refusal_and_a_key_of_another_payload_are_answered_alike_by_both(nodes: Pair, stream: str):
     kind = stream.partition(":")[0]
     message = Outbox(stream + ".refused").message({"refuse": "no"})
-    async with line(hasty.nodes[0], kind) as first, line(hasty.nodes[1], kind) as second:
+    async with line(nodes.nodes[0], kind) as first, line(nodes.nodes[1], kind) as second:
         refusal = await first.final(message)
         assert (refusal["type"], refusal["reason"], refusal["retry"]) == ("REJECT", "no", False)
         assert await second.final(message) == refusal
