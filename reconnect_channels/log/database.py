@@ -207,7 +207,8 @@ class DatabaseLog(SequenceLog):
             [stream],
         )
         gone = 0
-        for pk, end, first in rows:
+        for pk, lowest, first in rows:
+            end = min(lowest, floor)
             for start in range(first, end, ROWS_PER_DELETE):
                 with connections[self.using].cursor() as cursor:
                     cursor.execute(

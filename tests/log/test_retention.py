@@ -201,6 +201,14 @@ def test_what_a_crash_left_below_the_floor_goes_the_next_time(monkeypatch):
     assert kept() == [8, 9]
 
 
+def test_nothing_goes_from_above_what_was_asked_for_even_below_the_floor():
+    """An archive keeps former lives of a stream there."""
+    append(9)
+    Stream.objects.update(floor=7, floor_checksum=StreamEntry.objects.get(seq=6).checksum)
+    assert log_for("s").trim("s", 4) == 3
+    assert kept() == [4, 5, 6, 7, 8, 9]
+
+
 @pytest.mark.django_db(transaction=True)
 def test_publishers_do_not_wait_while_entries_are_deleted():
     """On SQLite everybody waits for its one writer; there the batches are short."""
