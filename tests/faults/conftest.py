@@ -1,7 +1,7 @@
 """What the tests of faults share.
 
-FAULT_SECONDS says how long each storm lasts: 60 by default, a few in `make test`. FAULT_CLIENTS is for machines
-that can't carry 200, FAULT_RESULTS a file to which each storm's figures are added.
+FAULT_SECONDS says how long each storm lasts: 60 by default, a few in `make test`. FAULT_CLIENTS is for
+machines that can't carry 200, FAULT_RESULTS a file to which each storm's figures are added.
 """
 
 import json
