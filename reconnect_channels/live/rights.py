@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from django.db import DatabaseError
+from django.db import InterfaceError, OperationalError
 
 from .. import news, workers
 from ..access import Access
@@ -40,7 +40,7 @@ ROUNDS = 4  # looks at sockets' rights while one socket is looked at once
 CHUNK = 500  # sockets whose users and sessions are one query each
 ASKING = 4  # hooks asked at once, so that threads are left for others
 HOOK = 5.0  # seconds that hooks of one socket may take in a round
-SPREAD = 5.0  # seconds over which nodes begin, where everybody is to be looked at
+SPREAD = 5.0  # seconds within which nodes begin, where everybody is to be looked at
 COME_BACK = (1_000, 3_000)  # ms: by then a view has answered with the new cookie
 
 UNAUTHENTICATED = (Cause.LOGOUT, Cause.DEACTIVATED, Cause.DELETED)
@@ -84,6 +84,7 @@ class Rights:
         self._known: dict[tuple[int, float], float] = {}
         self._asked: set[Held] = set()
         self._asking: asyncio.Task[None] | None = None
+        self._checking: asyncio.TimerHandle | None = None
         self._judging = asyncio.Lock()
         self._services: list[asyncio.Task[None]] = []
 
@@ -126,6 +127,9 @@ class Rights:
         self._asked.discard(socket)
         if not self._sockets:
             news.receivers.discard(self._listen)
+            if self._checking is not None:
+                self._checking.cancel()
+                self._checking = None
             services, self._services = self._services, []
             for service in services:
                 service.cancel()
@@ -155,6 +159,9 @@ class Rights:
                     continue
                 self._known[key] = now
             self._remember(_Recent(cut, now))
+            if cut.cause == Cause.CHECK and not cut.identity and not cut.session:
+                self._check_everybody()
+                continue
             for socket in self._matching(cut):
                 self._apply(cut, socket)
 
@@ -202,7 +209,7 @@ class Rights:
         certain = access.opened < cut.created
         if cut.cause == Cause.CHECK:
             access.lose()
-            self.ask([socket], spread=0.0 if cut.identity or cut.session else SPREAD)
+            self.ask([socket])
         elif cut.stream:
             access.lose([cut.stream])
             socket.withdraw([cut.stream], again=not certain)
@@ -216,6 +223,18 @@ class Rights:
             else:
                 code = Close.UNAUTHENTICATED if cut.cause in UNAUTHENTICATED else Close.FORBIDDEN
                 socket.end(code, cut.cause, (0, 0))
+
+    def _check_everybody(self) -> None:
+        """Soon, and once for all who say so meanwhile; not on all nodes at the same time."""
+        if self._checking is None:
+            wait = random.uniform(SPREAD / 2, SPREAD)
+            self._checking = self._loop.call_later(wait, self._everybody)
+
+    def _everybody(self) -> None:
+        self._checking = None
+        for socket in self._sockets:
+            socket.access.lose()
+        self.ask(self._sockets)
 
     # -- rows --------------------------------------------------------------------------------------
 
@@ -250,15 +269,14 @@ class Rights:
 
     # -- looking again -----------------------------------------------------------------------------
 
-    def ask(self, sockets: Iterable[Held], *, spread: float = 0.0) -> None:
+    def ask(self, sockets: Iterable[Held]) -> None:
         """Has the rights of these sockets looked at now; while that is done, more pile up."""
         self._asked.update(sockets)
         if self._asking is None:
-            self._asking = self._spawn(self._answer(random.uniform(0.0, spread)))
+            self._asking = self._spawn(self._answer())
 
-    async def _answer(self, wait: float) -> None:
+    async def _answer(self) -> None:
         try:
-            await asyncio.sleep(wait)
             while self._asked:
                 asked, self._asked = list(self._asked), set()
                 await self._judge(asked)
@@ -302,9 +320,11 @@ class Rights:
             else:
                 socket.access.renew(standing.user)
                 left.append(socket)
-        await asyncio.gather(*(self._ask_hooks(socket, began, limit) for socket in left))
+        asked = await asyncio.gather(*(self._ask_hooks(socket, began, limit) for socket in left))
+        if errors := [error for error in asked if error is not None]:
+            logger.warning("The rights of %d sockets are unknown", len(errors), exc_info=errors[0])
 
-    async def _ask_hooks(self, socket: Held, began: float, limit: asyncio.Semaphore) -> None:
+    async def _ask_hooks(self, socket: Held, began: float, limit: asyncio.Semaphore) -> Exception | None:
         async with limit:
             names = socket.granted()
             try:
@@ -312,19 +332,17 @@ class Rights:
                     allowed = await socket.access.again(names)
             except Exception as error:
                 self._unknown(socket, names, error)
-                return
+                return error
         if socket in self._sockets:
             self._sockets[socket] = began
             self._failures.pop(socket, None)
             self._withdraw(socket, [name for name in names if name not in allowed])
+        return None
 
     def _unknown(self, socket: Held, names: list[str], error: Exception) -> None:
-        """The hooks failed. A database that is down takes no right away; a defect does, at the second time,
-        since a hook may fail just because the right is gone."""
-        if socket not in self._sockets:
-            return
-        logger.warning("The rights of a socket couldn't be looked at; trying again", exc_info=error)
-        if isinstance(error, DatabaseError):
+        """The hooks failed. A database that is down or slow takes no right away; a defect does, at the second
+        time, since a hook may fail just because the right is gone."""
+        if socket not in self._sockets or isinstance(error, (OperationalError, InterfaceError, TimeoutError)):
             return
         failures = self._failures[socket] = self._failures.get(socket, 0) + 1
         if failures > 1:
