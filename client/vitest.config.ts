@@ -2,9 +2,8 @@ import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 
 const common = { restoreMocks: true, unstubGlobals: true, testTimeout: 15_000 };
-const minified = fileURLToPath(
-  new URL("../reconnect_channels/static/reconnect_channels/reconnect-channels.min.js", import.meta.url),
-);
+const served = (file: string) =>
+  fileURLToPath(new URL(`../reconnect_channels/static/reconnect_channels/${file}`, import.meta.url));
 
 /** What the oldest React that is supported is imported from. */
 const react18 = (path: string) => fileURLToPath(new URL(`test/react18/node_modules/${path}`, import.meta.url));
@@ -20,7 +19,17 @@ export default defineConfig({
           name: "minified",
           include: ["connection", "half-open", "network", "outbox", "streams", "tabs/sharing"].map((name) => `test/${name}.test.ts`),
         },
-        resolve: { alias: [{ find: /^.*\/src\/index\.ts$/, replacement: minified }] },
+        resolve: { alias: [{ find: /^.*\/src\/index\.ts$/, replacement: served("reconnect-channels.min.js") }] },
+      },
+      {
+        // And with the core that is served, but for what looks at what it lacks.
+        test: {
+          ...common,
+          name: "core",
+          include: ["connection", "half-open", "network", "outbox", "streams"].map((name) => `test/${name}.test.ts`),
+          env: { BUNDLE: "core" },
+        },
+        resolve: { alias: [{ find: /^.*\/src\/index\.ts$/, replacement: served("reconnect-channels-core.min.js") }] },
       },
       {
         test: { ...common, name: "react 18", include: ["test/react*.test.tsx"], env: { REACT: "18" } },

@@ -1,6 +1,14 @@
 /* reconnect_channels, BSD-3-Clause */
-import type { ReconnectChannels as Whole } from "./index.js";
-export declare const ReconnectChannels: Pick<typeof Whole, "clients" | "ClosedError" | "FrameError" | "OutcomeUnknown" | "PayloadError" | "QueueOverflowError" | "Rejected" | "StateTransitionError" | "calculateBackoff" | "connect" | "describe" | "uuid4">;
+import type { CoreApi } from "./index.js";
+export declare const ReconnectChannels: CoreApi;
 export default ReconnectChannels;
-export { ClosedError, FrameError, OutcomeUnknown, PayloadError, QueueOverflowError, Rejected, StateTransitionError, calculateBackoff, connect, describe, uuid4 } from "./index.js";
+export declare const connect: CoreApi["connect"];
+export { ClosedError, FrameError, OutcomeUnknown, PayloadError, QueueOverflowError, Rejected, StateTransitionError } from "./index.js";
+export type {
+  CoreClient as Client,
+  CoreEvents as ClientEvents,
+  CoreOptions as Options,
+  CoreSubscribeOptions as SubscribeOptions,
+  CoreSubscription as Subscription,
+} from "./index.js";
 export type * from "./index.js";

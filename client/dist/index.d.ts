@@ -1,4 +1,24 @@
 /* reconnect_channels, BSD-3-Clause */
+/** All that is public in the core. One object for a page, however many copies of this file it loads. */
+declare const coreApi: {
+    /**
+     * Connects to a consumer and keeps connected.
+     *
+     * @param url absolute, or relative to the page ("/ws/board/1/")
+     * @throws TypeError for a URL that can't be used, RangeError for impossible backoff bounds
+     */
+    connect: (url: string | URL, options?: CoreOptions) => CoreClient;
+    StateTransitionError: typeof StateTransitionError;
+    QueueOverflowError: typeof QueueOverflowError;
+    OutcomeUnknown: typeof OutcomeUnknown;
+    Rejected: typeof Rejected;
+    ClosedError: typeof ClosedError;
+    PayloadError: typeof PayloadError;
+    FrameError: typeof FrameError;
+};
+
+type CoreApi = typeof coreApi;
+
 /** Options of `telemetryRecorder`. */
 interface TelemetryOptions {
     readonly clock?: Clock | undefined;
@@ -114,8 +134,35 @@ declare function wipeOutbox(key: string, environment?: PersistenceEnvironment): 
  */
 declare function pagePositions(page?: Document | undefined): Readonly<Record<string, WirePosition>>;
 
-/** Options of `connect`; every one may be left out. */
-interface Options {
+/** Labels of a measurement: enums only, never a user, session or stream name (design 12). */
+type Labels = Readonly<Record<string, string | number>>;
+
+/** Where measurements go. Adapters (OpenTelemetry, RUM, TELEMETRY frames) implement it. */
+interface Recorder {
+    /** Adds to a counter. */
+    count(name: string, value?: number, labels?: Labels): void;
+    /** Records one value of a histogram. */
+    observe(name: string, value: number, labels?: Labels): void;
+    /** Sets a gauge. */
+    gauge(name: string, value: number, labels?: Labels): void;
+    /**
+     * Called once by `connect`.
+     *
+     * @param report sends one TELEMETRY frame; @returns whether the link took it
+     */
+    attach?(report: Report): void;
+    /** Measures what only the client's events tell, until it closes. Following a client again does nothing. */
+    follow?(client: Client): void;
+}
+
+/** Sends measurements to the server. @returns whether the link took them */
+type Report = (metrics: Readonly<Record<string, number>>) => boolean;
+
+/** One recorder out of several. One that throws takes nothing from the others. */
+declare function recorders(...list: readonly Recorder[]): Required<Recorder>;
+
+/** Options of the core's `connect`; every one may be left out. */
+interface CoreOptions {
     /**
      * Names this client to the server over all its reconnects; at most 200 characters. A new UUID unless given.
      * Use one value once: the server compares its attempt numbers, which begin at 1 in every new client.
@@ -141,23 +188,63 @@ interface Options {
     readonly WebSocket?: SocketConstructor | undefined;
     /** Instead of a WebSocket: another tab that owns one. */
     readonly transport?: OpenTransport | undefined;
-    /** Where unanswered messages survive a reload: `persistOutbox()`. The core bundle keeps nothing. */
-    readonly store?: OutboxStore | OpenStore | undefined;
-    /** How this client shares one connection with the other tabs: `shareTabs()`. The core bundle shares nothing. */
-    readonly tabs?: Tabs | false | undefined;
     /**
      * The opaque identity key that the server issued (`data-key` of `{% reconnect_client %}`'s script): a server refuses
      * a socket of anybody else, and tabs share and messages persist under it alone.
      */
     readonly key?: string | undefined;
-    readonly recorder?: Recorder | undefined;
     readonly clock?: Clock | undefined;
     readonly random?: Random | undefined;
-    /** The W3C trace context to send in HELLO. */
-    readonly traceparent?: (() => string | undefined) | undefined;
-    /** React to `online`, page life and the like: true. Sources may be given instead. */
+    /** React to `online` and to getting visible; the whole client to page life and the like, too: true. Sources may be given instead. */
     readonly networkAware?: boolean | NetworkSources | undefined;
 }
+
+/** Options of `connect`; every one may be left out. */
+interface Options extends CoreOptions {
+    /** Where unanswered messages survive a reload: `persistOutbox()`. */
+    readonly store?: OutboxStore | OpenStore | undefined;
+    /** How this client shares one connection with the other tabs: `shareTabs()`. */
+    readonly tabs?: Tabs | false | undefined;
+    /** Where measurements go. */
+    readonly recorder?: Recorder | undefined;
+    /** The W3C trace context to send in HELLO. */
+    readonly traceparent?: (() => string | undefined) | undefined;
+}
+
+/**
+ * The wait in milliseconds before the next attempt: random between 0 and
+ * `min(baseMs · 2^clamp(attempt, 0, 10), maxMs)` (protocol 7). The jitter goes downward: jitter that is
+ * added and then capped would vanish exactly in the long outages that need it.
+ *
+ * @param attempt failures so far: 0, 1, 2…
+ * @param random for tests; cryptographic unless given
+ * @throws RangeError for bounds that are not positive finite numbers, and for an attempt that is NaN.
+ */
+declare function calculateBackoff(attempt: number, baseMs: number, maxMs: number, random?: Random): number;
+
+/** How fresh what a page shows is (design 11.8). `waiting` counts messages without an answer. */
+type SyncState = {
+    readonly kind: "live";
+    readonly waiting: number;
+}
+/** `n` entries came so far in this catching up; how many are left, nobody knows. */
+ | {
+    readonly kind: "catching-up";
+    readonly n: number;
+    readonly waiting: number;
+}
+/** Nothing is proved since `since` (milliseconds since 1970). */
+ | {
+    readonly kind: "stale";
+    readonly since: number;
+    readonly waiting: number;
+};
+
+/**
+ * For people: "live", "3 waiting", "catching up (12)", "stale since 14:02:33"; the last two with
+ * ", 3 waiting" where messages wait.
+ */
+declare function describe(sync: SyncState): string;
 
 /** What a snapshot is, beside the state. */
 interface SnapshotInfo {
@@ -180,12 +267,11 @@ interface EventsInfo {
 }
 
 /** One subscriber's handlers. A throwing one is reported, and mended by one snapshot (protocol 5.6). */
-interface SubscribeOptions {
+interface CoreSubscribeOptions {
     /** Replaces the state of the stream, whatever was before. `state` is null where the application has no snapshot. */
     onSnapshot?(state: unknown, info: SnapshotInfo): void;
     /** Entries in order, without gaps or repeats. */
     onEvents?(entries: readonly Entry[], info: EventsInfo): void;
-    onSync?(sync: SyncState): void;
     /** Aborting closes the subscription. */
     signal?: AbortSignal | undefined;
     /**
@@ -195,61 +281,9 @@ interface SubscribeOptions {
     position?: WirePosition | null | undefined;
 }
 
-/** How a transport ended. */
-interface Ending {
-    readonly code: number;
-    readonly reason: string;
-    /** The peer doesn't speak our subprotocol (protocol 1.2). */
-    readonly stranger?: boolean;
-    /** No failure: another way to the server is there. Open it at once. */
-    readonly again?: boolean;
-}
-
-/** What a transport tells its owner. Nothing is called after `close()` or `ended`. */
-interface TransportEvents {
-    opened(): void;
-    received(data: unknown): void;
-    ended(ending: Ending): void;
-}
-
-/**
- * Carries frames to a server and back. The layers above don't know whether that is a socket or another
- * tab that owns one: a relay implements this and answers HELLO like a server.
- */
-interface Transport {
-    /** @returns whether the frame was handed over; not whether it arrives */
-    send(text: string): boolean;
-    /** Lets go at once; no event follows. */
-    close(code: number, reason: string): void;
-    /** True while it waits for another tab, which has no time limit. */
-    readonly patient?: boolean;
-}
-
-type OpenTransport = (events: TransportEvents) => Transport;
-
-/** The part of the WebSocket interface that is used; tests and network labs bring their own. */
-interface SocketLike {
-    readonly readyState: number;
-    readonly protocol: string;
-    onopen: ((event: never) => void) | null;
-    onmessage: ((event: never) => void) | null;
-    onerror: ((event: never) => void) | null;
-    onclose: ((event: never) => void) | null;
-    send(data: string): void;
-    close(code?: number, reason?: string): void;
-}
-
-type SocketConstructor = new (url: string, protocols: string[]) => SocketLike;
-
-/** What is watched; parts that an environment lacks are left out. */
-interface NetworkSources {
-    readonly window?: EventTarget | undefined;
-    readonly document?: (EventTarget & {
-        readonly visibilityState?: string | undefined;
-    }) | undefined;
-    readonly connection?: (EventTarget & {
-        readonly type?: string | undefined;
-    }) | undefined;
+/** What the whole client takes, too. */
+interface SubscribeOptions extends CoreSubscribeOptions {
+    onSync?(sync: SyncState): void;
 }
 
 /**
@@ -283,15 +317,142 @@ interface Lost {
     readonly seq: number;
 }
 
-/** Where time comes from; tests pass their own. */
-interface Clock {
-    /** Monotonic milliseconds: for durations. */
-    now(): number;
-    /** Milliseconds since 1970: for people, and to notice that the machine slept. */
-    wall(): number;
-    setTimeout(run: () => void, ms: number): unknown;
-    clearTimeout(handle: unknown): void;
+/** What `client.on` of the core can listen for. */
+interface CoreEvents {
+    stateChange: StateChange;
+    queueChange: {
+        readonly waiting: number;
+    };
+    /** The outbox holds 80 % of its messages. */
+    highWater: {
+        readonly waiting: number;
+    };
+    evict: {
+        readonly entry: QueueEntry;
+        readonly reason: string;
+    };
+    /** The server acknowledged a message and lost it afterwards (protocol 6.6). */
+    lost: Lost;
+    /** Also a Rejected for each ERROR frame. Without a listener errors go to the console. */
+    error: unknown;
+    /** A server frame of a type that is not the protocol's. */
+    message: UnknownFrame;
 }
+
+/** What `client.on` can listen for. */
+interface ClientEvents extends CoreEvents, PersistenceEvents {
+    syncChange: SyncState;
+    change: Snapshot;
+    /** The server is there and doesn't speak with us; the likely causes. */
+    handshake: {
+        readonly causes: readonly string[];
+    };
+}
+
+/** Everything a page shows of a client, immutable: a new object only when something in it changed. */
+interface Snapshot {
+    readonly state: State;
+    readonly sync: SyncState;
+    /** Messages without an answer. */
+    readonly waiting: number;
+    /** Which attempt of this outage is made or waited for; 0 while connected. */
+    readonly attempt: number;
+    /** When the next attempt begins (milliseconds since 1970), while waiting for it. */
+    readonly retryAt: number | null;
+    readonly streams: Readonly<Record<string, {
+        readonly seq: number;
+        readonly kind: SyncState["kind"];
+    }>>;
+    readonly clientId: string;
+    /** The server's name for this client, once WELCOME came. */
+    readonly session: string | null;
+    readonly role: Role;
+    /** The tabs that share the connection, this one included; empty for a tab that shares nothing. */
+    readonly tabs: readonly TabInfo[];
+}
+
+/** One subscriber of one stream. */
+interface CoreSubscription {
+    readonly stream: string;
+    readonly position: Position | null;
+    /** Of the last applied entry; 0 for none. */
+    readonly seq: number;
+    /** Nothing newer was known to the server when its last answer came, and the connection stands. */
+    readonly live: boolean;
+    close(): void;
+}
+
+/** One subscriber of one stream. */
+interface Subscription extends CoreSubscription {
+    readonly sync: SyncState;
+}
+
+/** A connection to one consumer, with its streams and its outbox. Made by the core's `connect`. */
+interface CoreClient {
+    readonly clientId: string;
+    readonly url: string;
+    readonly state: State;
+    /** Messages without an answer. */
+    readonly waiting: number;
+    /** The messages without an answer, oldest first. The same array until it changes. */
+    readonly queue: readonly QueueEntry[];
+    /** Aborted when the client closes. */
+    readonly signal: AbortSignal;
+    /** Listens until the returned function is called, `signal` aborts, or the client is closed. */
+    on<K extends keyof CoreEvents>(event: K, handler: (value: CoreEvents[K]) => void, options?: {
+        signal?: AbortSignal | undefined;
+    }): () => void;
+    /**
+     * Follows a stream: a snapshot first, then every entry in order. Several subscribers of a stream share
+     * one subscription at the server; when one joins, all get a snapshot.
+     *
+     * @throws PayloadError for a bad stream name or too many streams, ClosedError after `close`
+     */
+    subscribe(name: string, options?: CoreSubscribeOptions): CoreSubscription;
+    /**
+     * Sends a message; it is queued while there is no connection and sent again until its fate is known.
+     * Aborting `signal` withdraws a message that was not sent yet.
+     *
+     * @returns a promise of the server's acknowledgement, with the message's `id`. It rejects with PayloadError,
+     *   QueueOverflowError, Rejected, ClosedError (never sent) or OutcomeUnknown (sent, no answer).
+     */
+    send(stream: string, payload: unknown, options?: {
+        signal?: AbortSignal | undefined;
+    }): Sending;
+    /** Resolves when every message is answered; rejects with ClosedError when some were dropped. */
+    drained(): Promise<void>;
+    /** The user asks again: from FAILED, or instead of waiting for the next attempt. */
+    retry(): void;
+    /** Ends the client for good. Unsent messages reject with ClosedError, sent ones with OutcomeUnknown. */
+    close(code?: number, reason?: string): void;
+}
+
+/** A connection to one consumer, shared by the tabs of this browser. Made by `connect`. */
+interface Client extends CoreClient {
+    /** How fresh the subscribed streams are, as one. The same object until it changes. */
+    readonly sync: SyncState;
+    /** The same object until something in it changes: made for `useSyncExternalStore`. */
+    readonly snapshot: Snapshot;
+    /** What this tab is to the connection of this browser. */
+    readonly role: Role;
+    on<K extends keyof ClientEvents>(event: K, handler: (value: ClientEvents[K]) => void, options?: {
+        signal?: AbortSignal | undefined;
+    }): () => void;
+    subscribe(name: string, options?: SubscribeOptions): Subscription;
+    /** A leader gives the connection to another tab, if there is one. Nothing is lost. */
+    resign(): void;
+    /**
+     * The user leaves: closes this client and those of the other tabs that share the connection, and deletes what was
+     * persisted for them.
+     */
+    logout(): void;
+}
+
+/** A number in [0, 1), uniform. */
+type Random = () => number;
+
+/** A UUIDv4. `crypto.randomUUID` is missing on plain-http origins, `getRandomValues` is not. */
+declare function uuid4(): string;
 
 /** What `send` resolves with: the message took effect, once. */
 interface Receipt {
@@ -406,6 +567,63 @@ interface PersistenceEvents {
     };
 }
 
+/** What is watched; parts that an environment lacks are left out. */
+interface NetworkSources {
+    readonly window?: EventTarget | undefined;
+    readonly document?: (EventTarget & {
+        readonly visibilityState?: string | undefined;
+    }) | undefined;
+    readonly connection?: (EventTarget & {
+        readonly type?: string | undefined;
+    }) | undefined;
+}
+
+/** How a transport ended. */
+interface Ending {
+    readonly code: number;
+    readonly reason: string;
+    /** The peer doesn't speak our subprotocol (protocol 1.2). */
+    readonly stranger?: boolean;
+    /** No failure: another way to the server is there. Open it at once. */
+    readonly again?: boolean;
+}
+
+/** What a transport tells its owner. Nothing is called after `close()` or `ended`. */
+interface TransportEvents {
+    opened(): void;
+    received(data: unknown): void;
+    ended(ending: Ending): void;
+}
+
+/**
+ * Carries frames to a server and back. The layers above don't know whether that is a socket or another
+ * tab that owns one: a relay implements this and answers HELLO like a server.
+ */
+interface Transport {
+    /** @returns whether the frame was handed over; not whether it arrives */
+    send(text: string): boolean;
+    /** Lets go at once; no event follows. */
+    close(code: number, reason: string): void;
+    /** True while it waits for another tab, which has no time limit. */
+    readonly patient?: boolean;
+}
+
+type OpenTransport = (events: TransportEvents) => Transport;
+
+/** The part of the WebSocket interface that is used; tests and network labs bring their own. */
+interface SocketLike {
+    readonly readyState: number;
+    readonly protocol: string;
+    onopen: ((event: never) => void) | null;
+    onmessage: ((event: never) => void) | null;
+    onerror: ((event: never) => void) | null;
+    onclose: ((event: never) => void) | null;
+    send(data: string): void;
+    close(code?: number, reason?: string): void;
+}
+
+type SocketConstructor = new (url: string, protocols: string[]) => SocketLike;
+
 /** Where a reader stands in a stream: one number proves a whole history (protocol 2). */
 interface Position {
     readonly epoch: string;
@@ -443,145 +661,15 @@ interface UnknownFrame {
     readonly [field: string]: unknown;
 }
 
-/** What `client.on` can listen for. */
-interface ClientEvents extends PersistenceEvents {
-    stateChange: StateChange;
-    syncChange: SyncState;
-    queueChange: {
-        readonly waiting: number;
-    };
-    /** The outbox holds 80 % of its messages. */
-    highWater: {
-        readonly waiting: number;
-    };
-    evict: {
-        readonly entry: QueueEntry;
-        readonly reason: string;
-    };
-    /** The server acknowledged a message and lost it afterwards (protocol 6.6). */
-    lost: Lost;
-    /** Also a Rejected for each ERROR frame. Without a listener errors go to the console. */
-    error: unknown;
-    /** The server is there and doesn't speak with us; the likely causes. */
-    handshake: {
-        readonly causes: readonly string[];
-    };
-    /** A server frame of a type that is not the protocol's. */
-    message: UnknownFrame;
-    change: Snapshot;
+/** Where time comes from; tests pass their own. */
+interface Clock {
+    /** Monotonic milliseconds: for durations. */
+    now(): number;
+    /** Milliseconds since 1970: for people, and to notice that the machine slept. */
+    wall(): number;
+    setTimeout(run: () => void, ms: number): unknown;
+    clearTimeout(handle: unknown): void;
 }
-
-/** Everything a page shows of a client, immutable: a new object only when something in it changed. */
-interface Snapshot {
-    readonly state: State;
-    readonly sync: SyncState;
-    /** Messages without an answer. */
-    readonly waiting: number;
-    /** Which attempt of this outage is made or waited for; 0 while connected. */
-    readonly attempt: number;
-    /** When the next attempt begins (milliseconds since 1970), while waiting for it. */
-    readonly retryAt: number | null;
-    readonly streams: Readonly<Record<string, {
-        readonly seq: number;
-        readonly kind: SyncState["kind"];
-    }>>;
-    readonly clientId: string;
-    /** The server's name for this client, once WELCOME came. */
-    readonly session: string | null;
-    readonly role: Role;
-    /** The tabs that share the connection, this one included; empty for a tab that shares nothing. */
-    readonly tabs: readonly TabInfo[];
-}
-
-/** One subscriber of one stream. */
-interface Subscription {
-    readonly stream: string;
-    readonly position: Position | null;
-    /** Of the last applied entry; 0 for none. */
-    readonly seq: number;
-    readonly sync: SyncState;
-    close(): void;
-}
-
-/** A connection to one consumer, with its streams and its outbox. Made by `connect`. */
-interface Client {
-    readonly clientId: string;
-    readonly url: string;
-    readonly state: State;
-    /** How fresh the subscribed streams are, as one. The same object until it changes. */
-    readonly sync: SyncState;
-    /** The same object until something in it changes: made for `useSyncExternalStore`. */
-    readonly snapshot: Snapshot;
-    /** What this tab is to the connection of this browser. */
-    readonly role: Role;
-    /** Messages without an answer. */
-    readonly waiting: number;
-    /** The messages without an answer, oldest first. The same array until it changes. */
-    readonly queue: readonly QueueEntry[];
-    /** Aborted when the client closes. */
-    readonly signal: AbortSignal;
-    /** Listens until the returned function is called, `signal` aborts, or the client is closed. */
-    on<K extends keyof ClientEvents>(event: K, handler: (value: ClientEvents[K]) => void, options?: {
-        signal?: AbortSignal | undefined;
-    }): () => void;
-    /**
-     * Follows a stream: a snapshot first, then every entry in order. Several subscribers of a stream share
-     * one subscription at the server; when one joins, all get a snapshot.
-     *
-     * @throws PayloadError for a bad stream name or too many streams, ClosedError after `close`
-     */
-    subscribe(name: string, options?: SubscribeOptions): Subscription;
-    /**
-     * Sends a message; it is queued while there is no connection and sent again until its fate is known.
-     * Aborting `signal` withdraws a message that was not sent yet.
-     *
-     * @returns a promise of the server's acknowledgement, with the message's `id`. It rejects with PayloadError,
-     *   QueueOverflowError, Rejected, ClosedError (never sent) or OutcomeUnknown (sent, no answer).
-     */
-    send(stream: string, payload: unknown, options?: {
-        signal?: AbortSignal | undefined;
-    }): Sending;
-    /** Resolves when every message is answered; rejects with ClosedError when some were dropped. */
-    drained(): Promise<void>;
-    /** The user asks again: from FAILED, or instead of waiting for the next attempt. */
-    retry(): void;
-    /** A leader gives the connection to another tab, if there is one. Nothing is lost. */
-    resign(): void;
-    /**
-     * The user leaves: closes this client and those of the other tabs that share the connection, and deletes what was
-     * persisted for them.
-     */
-    logout(): void;
-    /** Ends the client for good. Unsent messages reject with ClosedError, sent ones with OutcomeUnknown. */
-    close(code?: number, reason?: string): void;
-}
-
-/** Labels of a measurement: enums only, never a user, session or stream name (design 12). */
-type Labels = Readonly<Record<string, string | number>>;
-
-/** Where measurements go. Adapters (OpenTelemetry, RUM, TELEMETRY frames) implement it. */
-interface Recorder {
-    /** Adds to a counter. */
-    count(name: string, value?: number, labels?: Labels): void;
-    /** Records one value of a histogram. */
-    observe(name: string, value: number, labels?: Labels): void;
-    /** Sets a gauge. */
-    gauge(name: string, value: number, labels?: Labels): void;
-    /**
-     * Called once by `connect`.
-     *
-     * @param report sends one TELEMETRY frame; @returns whether the link took it
-     */
-    attach?(report: Report): void;
-    /** Measures what only the client's events tell, until it closes. Following a client again does nothing. */
-    follow?(client: Client): void;
-}
-
-/** Sends measurements to the server. @returns whether the link took them */
-type Report = (metrics: Readonly<Record<string, number>>) => boolean;
-
-/** One recorder out of several. One that throws takes nothing from the others. */
-declare function recorders(...list: readonly Recorder[]): Required<Recorder>;
 
 /** The states of a connection, the blueprint's. CONNECTED means that WELCOME came. */
 type State = "DISCONNECTED" | "RECONNECTING" | "CONNECTED" | "FAILED";
@@ -645,47 +733,6 @@ declare class FrameError extends Error {
     readonly name = "FrameError";
 }
 
-/** A number in [0, 1), uniform. */
-type Random = () => number;
-
-/** A UUIDv4. `crypto.randomUUID` is missing on plain-http origins, `getRandomValues` is not. */
-declare function uuid4(): string;
-
-/**
- * The wait in milliseconds before the next attempt: random between 0 and
- * `min(baseMs · 2^clamp(attempt, 0, 10), maxMs)` (protocol 7). The jitter goes downward: jitter that is
- * added and then capped would vanish exactly in the long outages that need it.
- *
- * @param attempt failures so far: 0, 1, 2…
- * @param random for tests; cryptographic unless given
- * @throws RangeError for bounds that are not positive finite numbers, and for an attempt that is NaN.
- */
-declare function calculateBackoff(attempt: number, baseMs: number, maxMs: number, random?: Random): number;
-
-/** How fresh what a page shows is (design 11.8). `waiting` counts messages without an answer. */
-type SyncState = {
-    readonly kind: "live";
-    readonly waiting: number;
-}
-/** `n` entries came so far in this catching up; how many are left, nobody knows. */
- | {
-    readonly kind: "catching-up";
-    readonly n: number;
-    readonly waiting: number;
-}
-/** Nothing is proved since `since` (milliseconds since 1970). */
- | {
-    readonly kind: "stale";
-    readonly since: number;
-    readonly waiting: number;
-};
-
-/**
- * For people: "live", "3 waiting", "catching up (12)", "stale since 14:02:33"; the last two with
- * ", 3 waiting" where messages wait.
- */
-declare function describe(sync: SyncState): string;
-
 /**
  * Connects to a consumer and keeps connected; tabs of one login share the connection, unless `tabs` is false.
  *
@@ -696,10 +743,6 @@ declare function connect(url: string | URL, options?: Options): Client;
 
 /** All that is public. One object for a page, however many copies of this file it loads. */
 declare const api: {
-    clients: ReadonlySet<Client>;
-    describe: typeof describe;
-    calculateBackoff: typeof calculateBackoff;
-    uuid4: typeof uuid4;
     StateTransitionError: typeof StateTransitionError;
     QueueOverflowError: typeof QueueOverflowError;
     OutcomeUnknown: typeof OutcomeUnknown;
@@ -708,6 +751,10 @@ declare const api: {
     PayloadError: typeof PayloadError;
     FrameError: typeof FrameError;
     connect: typeof connect;
+    clients: ReadonlySet<Client>;
+    describe: typeof describe;
+    calculateBackoff: typeof calculateBackoff;
+    uuid4: typeof uuid4;
     shareTabs: typeof shareTabs;
     persistOutbox: typeof persistOutbox;
     wipeOutbox: typeof wipeOutbox;
@@ -729,17 +776,18 @@ export { telemetryRecorder };
 export type { Clock };
 export type { Entry, SnapshotReason, UnknownFrame };
 export type { NetworkSources };
-export type { Options };
+export type { CoreApi };
+export type { CoreOptions, Options };
 export type { OpenStore, OutboxStore, QueueEntry, Receipt, Sending, StoreClient, StoredMessage, };
 export type { PersistOptions };
 export type { Position };
-export type { Client, ClientEvents, Snapshot, Subscription };
+export type { Client, ClientEvents, CoreClient, CoreEvents, CoreSubscription, Snapshot, Subscription, };
 export type { Random };
 export type { Lost };
 export type { Labels, Recorder, Report };
 export type { TelemetryOptions };
 export type { State, StateChange };
-export type { EventsInfo, SnapshotInfo, SubscribeOptions };
+export type { CoreSubscribeOptions, EventsInfo, SnapshotInfo, SubscribeOptions };
 export type { SyncState };
 export type { Ending, OpenTransport, SocketConstructor, SocketLike, Transport, TransportEvents };
 export type { Role, TabInfo, Tabs };

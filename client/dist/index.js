@@ -193,29 +193,25 @@ function isTerminal(code) {
 // src/applying.ts
 var DOUBT_AFTER = 3;
 function createApplying(settings, roster) {
-  const { clock, random, recorder, lamport, baseMs, maxMs } = settings;
+  const { clock, random, emit, lamport, baseMs, maxMs } = settings;
   const { streams } = roster;
   function delta(frame, size) {
     const stream = streams.get(frame.stream);
     if (!stream || stream.ignores || stream.wantsSnapshot) return;
     const outcome = stream.cursor.delta(frame);
-    if (outcome.kind === "refused") {
-      recorder.count("reconnect_frames_refused_total", 1, { why: outcome.why });
-      heal(stream);
+    if (typeof outcome === "string" && outcome !== "repeat") {
+      emit("refused", outcome);
+      return heal(stream);
     }
     const { epoch, to, complete } = frame;
-    const current2 = outcome.kind === "repeat" && complete && to === stream.seq;
-    if (outcome.kind !== "applied" && !current2) return;
-    const entries2 = outcome.kind === "applied" ? outcome.entries : [];
+    if (outcome === "repeat" && !(complete && to === stream.seq)) return;
+    const entries2 = outcome === "repeat" ? [] : outcome;
     if (!stream.live) stream.caughtUp += entries2.length;
     if (complete) stream.goLive(clock.now());
     if (stream.live) stream.prove(clock.wall());
     for (const entry2 of entries2) lamport.observe(entry2.clock);
     if (entries2.length) {
-      for (const lost of stream.receipts.passed(stream.name, epoch, entries2)) {
-        recorder.count("reconnect_messages_lost_total");
-        settings.emit("lost", lost);
-      }
+      for (const lost of stream.receipts.passed(stream.name, epoch, entries2)) emit("lost", lost);
       const from = entries2[0].seq - 1;
       call(stream, ({ onEvents }) => onEvents?.(entries2, { from, to, complete }));
     }
@@ -274,7 +270,7 @@ function createApplying(settings, roster) {
       } else if (code === 403 || code === 413) {
         stream.part();
         roster.drop(stream);
-        call(stream, ({ onSync }) => onSync?.(stream.sync(false, 0)));
+        emit("denied", stream);
         stream.subscribers.clear();
       }
     }
@@ -296,7 +292,7 @@ function createApplying(settings, roster) {
   }
   function heal(stream) {
     if (stream.stopRetry) return;
-    recorder.count("reconnect_holes_healed_total");
+    emit("heal", stream.name);
     stream.cursor.dropParts();
     if (stream.heals >= DOUBT_AFTER) stream.cursor.forget();
     const tried = stream.heals++;
@@ -315,41 +311,8 @@ function createApplying(settings, roster) {
   return { SYNC_DELTA: delta, SYNC_SNAPSHOT: snapshot, SUBSCRIBED: answered, UNSUBSCRIBED: answered, PING: ping, ERROR: error };
 }
 
-// src/recorder.ts
-function safeRecorder(recorder) {
-  const guard = (kind) => (name, value, labels) => {
-    try {
-      recorder?.[kind](name, value, labels);
-    } catch {
-    }
-  };
-  return { count: guard("count"), observe: guard("observe"), gauge: guard("gauge") };
-}
-function recorders(...list) {
-  const all = (run2) => {
-    for (const recorder of list) {
-      try {
-        run2(recorder);
-      } catch (error) {
-        console.error(error);
-      }
-    }
-  };
-  return {
-    count: (name, value, labels) => all((recorder) => recorder.count(name, value, labels)),
-    observe: (name, value, labels) => all((recorder) => recorder.observe(name, value, labels)),
-    gauge: (name, value, labels) => all((recorder) => recorder.gauge(name, value, labels)),
-    attach: (report) => all((recorder) => recorder.attach?.(report)),
-    follow: (client) => all((recorder) => recorder.follow?.(client))
-  };
-}
-function environment(userAgent = globalThis.navigator?.userAgent ?? "") {
-  const [family] = /chrom|firefox|safari/.exec(userAgent.toLowerCase()) ?? ["other"];
-  return family === "chrom" ? "chromium" : family;
-}
-
 // src/attempt.ts
-function createAttempt({ clock, connectTimeoutMs, recorder, error }) {
+function createAttempt({ clock, connectTimeoutMs, emit, error }) {
   const startedAt = clock.now();
   const opening = new AbortController();
   let transport = null;
@@ -387,9 +350,9 @@ function createAttempt({ clock, connectTimeoutMs, recorder, error }) {
         end({ code: 1006, reason: String(cause) });
       }
     },
-    settle(outcome) {
+    settle(outcome, end) {
       opening.abort();
-      recorder.observe("reconnect_attempt_duration_seconds", age() / 1e3, { outcome, environment: environment() });
+      emit("attempt", { outcome, ms: age(), opened, end });
     },
     letGo(code, reason) {
       over = true;
@@ -408,7 +371,7 @@ function endOf({ code, reason, reconnect, retry_after_ms: window }) {
   return max > 0 && min >= 0 && max >= min ? { ...end, window: [min, max] } : end;
 }
 function createComeback(settings, forget) {
-  const { clock, baseMs, maxMs, maxAttempts, random, recorder } = settings;
+  const { clock, baseMs, maxMs, maxAttempts, random, emit } = settings;
   let invalidSeqs = [];
   const comeback = {
     failures: 0,
@@ -433,37 +396,11 @@ function createComeback(settings, forget) {
         if (invalidSeqs.length === 2) forget();
         if (invalidSeqs.length <= 2) ceiling = baseMs;
       }
-      if (ceiling >= maxMs) recorder.count("reconnect_backoff_capped_total");
+      if (ceiling >= maxMs) emit("capped", ceiling);
       return ceiling * random();
     }
   };
   return comeback;
-}
-
-// src/handshake.ts
-var IN_VAIN = 3;
-var NO_SUBPROTOCOL = [
-  "no DeltaSyncMixin or DedupMixin on the consumer",
-  "the URL of another consumer",
-  "a proxy that drops Sec-WebSocket-Protocol"
-];
-var NO_WELCOME = ["a proxy that swallows frames", "a database that the server can't reach", ...NO_SUBPROTOCOL];
-var NO_OPEN = ["no server at this URL", "an Origin that is not in ALLOWED_ORIGINS", ...NO_SUBPROTOCOL];
-function createHandshakes() {
-  let openedInVain = 0;
-  let unopened = 0;
-  return {
-    welcomed() {
-      openedInVain = 0;
-      unopened = -Infinity;
-    },
-    failed({ reconnect, stranger }, opened) {
-      if (reconnect !== void 0) return;
-      if (stranger) return NO_SUBPROTOCOL;
-      if (opened) return ++openedInVain % IN_VAIN ? void 0 : NO_WELCOME;
-      return ++unopened === IN_VAIN ? NO_OPEN : void 0;
-    }
-  };
 }
 
 // src/liveness.ts
@@ -527,10 +464,10 @@ var TRANSITIONS = {
 var StateMachine = class {
   state = "DISCONNECTED";
   #scope = new AbortController();
-  #recorder;
+  #emit;
   #onChange;
-  constructor(recorder, onChange) {
-    this.#recorder = recorder;
+  constructor(emit, onChange) {
+    this.#emit = emit;
     this.#onChange = onChange;
   }
   /** Aborted when the present state is left. */
@@ -546,7 +483,7 @@ var StateMachine = class {
     const from = this.state;
     if (from === to) return;
     if (!TRANSITIONS[from].includes(to)) {
-      this.#recorder.count("reconnect_fsm_invalid_transitions_total", 1, { from, to });
+      this.#emit("illegal", { from, to });
       throw new StateTransitionError(from, to);
     }
     const left = this.#scope;
@@ -556,7 +493,6 @@ var StateMachine = class {
       left.abort(reason);
     } catch {
     }
-    this.#recorder.count("reconnect_fsm_transitions_total", 1, { from, to });
     this.#onChange({ from, to, reason });
   }
 };
@@ -565,10 +501,9 @@ var StateMachine = class {
 var WAKE_EVERY_MS = 1e3;
 var RESTARTS = ["online", "connection", "resume", "clock"];
 function createConnection(settings, open, events) {
-  const { clock, recorder, changed } = settings;
-  const machine = new StateMachine(recorder, events.stateChange);
+  const { clock, emit, changed } = settings;
+  const machine = new StateMachine(emit, events.stateChange);
   const comeback = createComeback(settings, events.forget);
-  const handshakes = createHandshakes();
   let attempt = null;
   let attempts = 0;
   let liveness = null;
@@ -608,7 +543,6 @@ function createConnection(settings, open, events) {
     session = frame.session;
     const mine = attempt;
     mine?.settle("connected");
-    handshakes.welcomed();
     stable = false;
     machine.transition("CONNECTED", "welcome");
     if (attempt !== mine || !is("CONNECTED")) return;
@@ -633,12 +567,10 @@ function createConnection(settings, open, events) {
       leave(reason);
       reconnect(reason, () => comeBack(end, reason));
     } else if (is("RECONNECTING")) {
-      const opened = attempt?.opened ?? false;
-      attempt?.settle(end.reason === "connect timeout" ? "timeout" : "failed");
+      const failed = attempt;
       letGo(1e3, "");
       comeback.failures++;
-      const causes = handshakes.failed(end, opened);
-      if (causes) settings.emit("handshake", { causes });
+      failed?.settle("failed", end);
       if (is("RECONNECTING") && !attempt) comeBack(end, reason);
     }
   }
@@ -646,7 +578,7 @@ function createConnection(settings, open, events) {
     const refusal = comeback.refusal(end, reason);
     if (refusal) return machine.transition("FAILED", refusal);
     const ms = comeback.delay(end);
-    recorder.observe("reconnect_backoff_delay_seconds", ms / 1e3);
+    emit("backoff", ms);
     sleep(ms, tryNow);
   }
   function sleep(ms, then) {
@@ -798,39 +730,16 @@ var LamportClock = class {
 };
 
 // src/network.ts
-function browserSources() {
-  const { window, document, navigator } = globalThis;
-  return { window, document, connection: navigator?.connection };
-}
-var TICK_MS = 5e3;
-var JUMP_MS = 2e4;
-var HIDDEN_JUMP_MS = 9e4;
-function watchNetwork(sources, clock, signal, { wake, suspend }) {
-  const { window, document, connection } = sources;
-  const listen = (target, type2, run2) => target?.addEventListener(type2, run2, { signal });
-  listen(window, "online", () => wake("online"));
-  listen(window, "pageshow", () => wake("pageshow"));
-  listen(window, "pagehide", () => suspend("pagehide"));
-  listen(document, "visibilitychange", () => {
-    if (document?.visibilityState === "visible") wake("visible");
-  });
-  listen(document, "freeze", () => suspend("freeze"));
-  listen(document, "resume", () => wake("resume"));
-  let type = connection?.type;
-  listen(connection, "change", () => {
-    const before = type;
-    type = connection?.type;
-    if (type === void 0 || type !== before) wake("connection");
-  });
-  let last = clock.wall();
-  const tick = () => {
-    const gap = clock.wall() - last;
-    last += gap;
-    const hidden = document?.visibilityState === "hidden";
-    if (gap < 0 || gap > (hidden ? HIDDEN_JUMP_MS : JUMP_MS)) wake("clock");
-    after(clock, TICK_MS, signal, tick);
-  };
-  after(clock, TICK_MS, signal, tick);
+function watchNetwork(given, signal, wake) {
+  const { window, document } = given === true ? globalThis : given;
+  window?.addEventListener("online", () => wake("online"), { signal });
+  document?.addEventListener(
+    "visibilitychange",
+    () => {
+      if (document.visibilityState === "visible") wake("visible");
+    },
+    { signal }
+  );
 }
 
 // src/bucket.ts
@@ -867,7 +776,6 @@ var unsent = () => ({
   overdueAt: 0,
   asked: 0,
   failures: 0,
-  flushed: false,
   detach: () => {
   }
 });
@@ -912,9 +820,6 @@ var Lane = class {
 
 // src/payload.ts
 var MAX_DEPTH = 32;
-var MAX_VALUES = 1e3;
-var MAX_INTEGER = 2 ** 53;
-var EXPONENT_FROM = 1e21;
 var STREAM_NAME = /^[A-Za-z0-9._:-]{1,100}$/;
 var BAD_TEXT = /(?<!\\)(\\\\)*\\u(0000|d)/;
 var MAX_MESSAGE_BYTES = 65536;
@@ -924,10 +829,10 @@ function checkStream(name) {
 function isStream(name) {
   return typeof name === "string" && STREAM_NAME.test(name);
 }
-function encodePayload(payload, maxBytes = MAX_MESSAGE_BYTES) {
+function encodePayload(payload, maxBytes = MAX_MESSAGE_BYTES, checking) {
   let text2;
   try {
-    text2 = JSON.stringify(payload, strict());
+    text2 = JSON.stringify(payload, readable(checking?.()));
   } catch (cause) {
     throw cause instanceof PayloadError ? cause : new PayloadError(`not JSON: ${String(cause)}`, { cause });
   }
@@ -940,20 +845,16 @@ function encodePayload(payload, maxBytes = MAX_MESSAGE_BYTES) {
 function refuse(condition, reason) {
   if (condition) throw new PayloadError(reason);
 }
-function strict() {
-  let values = 0;
+function readable(check) {
   const levels = /* @__PURE__ */ new Map();
   return function(key, value) {
     const type = typeof value;
-    const size = type === "number" ? Math.abs(value) : 0;
     const level = (levels.get(this) ?? -1) + 1;
     levels.set(value, level);
-    if (value !== void 0) values++;
-    refuse(type === "function" || type === "symbol" || !(size < Infinity), `${String(value)} is not JSON`);
-    refuse(size > MAX_INTEGER && size < EXPONENT_FROM, "an integer beyond 2^53");
+    const lost = type === "function" || type === "symbol" || type === "number" && !Number.isFinite(value);
+    refuse(lost, `${String(value)} is not JSON`);
     refuse(level > MAX_DEPTH, `more than ${MAX_DEPTH} levels`);
-    refuse(values > MAX_VALUES, `more than ${MAX_VALUES} values`);
-    refuse(key === "__proto__", "a key __proto__");
+    check?.(key, value);
     return value;
   };
 }
@@ -961,7 +862,7 @@ function strict() {
 // src/queue.ts
 var HIGH_WATER = 0.8;
 function createQueue(settings) {
-  const { maxQueue, maxQueueBytes, keeper, recorder, emit } = settings;
+  const { maxQueue, maxQueueBytes, keeper, emit } = settings;
   const items = /* @__PURE__ */ new Map();
   const lanes = /* @__PURE__ */ new Map();
   let entries2 = null;
@@ -1006,12 +907,11 @@ function createQueue(settings) {
         bytes -= old.bytes;
       }
       if (count > 0 || bytes > 0) {
-        recorder.count("reconnect_outbox_refused_total");
+        emit("overflow", items.size);
         throw new QueueOverflowError("full of messages that wait for an answer");
       }
       for (const { old, reason } of evicted) {
         remove(old);
-        recorder.count("reconnect_outbox_evicted_total", 1, { reason });
         old.reject(new QueueOverflowError(`evicted (${reason})`));
       }
       insert(item);
@@ -1031,7 +931,6 @@ function createQueue(settings) {
     changed() {
       entries2 = null;
       const waiting = items.size;
-      recorder.observe("ws_queue_depth", waiting);
       emit("queueChange", { waiting });
       settings.changed();
       const wasHigh = high;
@@ -1055,18 +954,14 @@ function createQueue(settings) {
 var MAX_FAILURES = 5;
 var ANSWER_MS2 = 1e4;
 function createOutbox(settings, events) {
-  const { clock, random, recorder, lamport, keeper } = settings;
+  const { clock, random, lamport, keeper, emit } = settings;
   let producer = uuid4();
   let order = 0;
-  let over = false;
   const queue = createQueue(settings);
-  const adopt = keeper?.adopting(queue, { over: () => over, came: changed });
   const { items } = queue;
   let link = null;
   let limits = limitsOf();
   let takeToken = tokenBucket(1, 1, 0);
-  let attempted = 0;
-  let succeeded = 0;
   let stopTimer = () => {
   };
   let timerAt = Infinity;
@@ -1165,7 +1060,6 @@ function createOutbox(settings, events) {
       item.asked = 0;
     }
   }
-  adopt?.();
   return {
     get waiting() {
       return items.size;
@@ -1179,7 +1073,9 @@ function createOutbox(settings, events) {
       return waiting;
     },
     unansweredSince: () => Math.min(...Array.from(items.values(), ({ sentAt }) => sentAt)),
+    messages: queue,
     drained: queue.drained,
+    changed,
     down,
     pump,
     send(stream, payload, signal, refusal) {
@@ -1189,7 +1085,7 @@ function createOutbox(settings, events) {
         if (refusal) throw refusal;
         signal?.throwIfAborted();
         checkStream(stream);
-        const encoded = encodePayload(payload, limits.message_bytes);
+        const encoded = encodePayload(payload, limits.message_bytes, settings.checking);
         const place = { id: id2, stream, lane: queue.lane(stream, stream, producer), origin: producer, order: ++order };
         const fresh = { n: null, producer: null, restored: false, ...unsent() };
         const item = { ...place, ...encoded, createdAt: clock.wall(), resolve, reject, ...fresh };
@@ -1208,15 +1104,10 @@ function createOutbox(settings, events) {
       limits = given;
       takeToken = tokenBucket(limits.rate, limits.burst, clock.now());
       for (const lane of queue.lanes.values()) lane.resumeAt = lane.retries = 0;
-      for (const item of items.values()) item.flushed = true;
-      attempted += items.size;
-      recorder.count("reconnect_flush_attempted_total", items.size);
+      emit("flush", Array.from(items.keys()));
       pump();
-      adopt?.(link.signal);
     },
     abandon(reason, final = false) {
-      if (over) return;
-      over = final;
       down();
       let kept = false;
       for (const item of [...items.values()]) {
@@ -1241,10 +1132,7 @@ function createOutbox(settings, events) {
       const item = items.get(frame.id);
       if (!item) return;
       item.lane.retries = 0;
-      if (item.flushed) {
-        recorder.count("reconnect_flush_succeeded_total");
-        recorder.gauge("reconnect_flush_success_rate", ++succeeded / attempted);
-      }
+      emit("acked", frame.id);
       queue.remove(item);
       events.acked(item.stream, frame);
       const { id: id2, epoch = null, seq = null, result = null, duplicate = false } = frame;
@@ -1286,18 +1174,18 @@ var Cursor = class {
   }
   delta({ epoch, from, to, checksum, payload }) {
     const { position: position2 } = this;
-    if (position2?.epoch !== epoch) return { kind: "refused", why: "epoch" };
+    if (position2?.epoch !== epoch) return "epoch";
     if (payload.length !== to - from || payload.some((entry2, index) => entry2.seq !== from + index + 1)) {
-      return { kind: "refused", why: "malformed" };
+      return "malformed";
     }
-    if (from > position2.seq) return { kind: "refused", why: "hole" };
-    if (to < position2.seq) return { kind: "repeat" };
+    if (from > position2.seq) return "hole";
+    if (to < position2.seq) return "repeat";
     const entries2 = payload.slice(position2.seq - from);
     const ids = entries2.map((entry2) => entry2.id);
-    if (fold(position2.checksum, ids) !== checksum) return { kind: "refused", why: "checksum" };
-    if (!entries2.length && from < to) return { kind: "repeat" };
+    if (fold(position2.checksum, ids) !== checksum) return "checksum";
+    if (!entries2.length && from < to) return "repeat";
     this.position = { epoch, seq: to, checksum };
-    return { kind: "applied", entries: entries2 };
+    return entries2;
   }
   snapshot(frame) {
     const { epoch, seq, checksum } = frame;
@@ -1441,12 +1329,6 @@ var Stream = class {
     this.mendedAt = now;
     return true;
   }
-  /** @param heard there is a link, and its server was heard in time */
-  sync(heard, waiting) {
-    const since = this.brokenAt ?? (heard && !this.unverified ? null : this.verifiedAt);
-    if (since !== null) return { kind: "stale", since, waiting };
-    return this.live ? { kind: "live", waiting } : { kind: "catching-up", n: this.caughtUp, waiting };
-  }
 };
 
 // src/turn.ts
@@ -1546,7 +1428,7 @@ function createRoster({ clock, changed }, transmit) {
         stream.wantsSnapshot = true;
         if (!stream.stopRetry) want(stream);
       }
-      const subscriber = { handlers: options, sync: null };
+      const subscriber = { handlers: options };
       stream.subscribers.add(subscriber);
       changed();
       return { stream, subscriber };
@@ -1602,13 +1484,6 @@ function createRoster({ clock, changed }, transmit) {
 }
 function claimsOf(streams) {
   return Object.fromEntries(streams.map((stream) => [stream.name, stream.claim]));
-}
-
-// src/sharing.ts
-function alone({ open, clientId }) {
-  const nothing = () => {
-  };
-  return { role: "solo", term: 0, clientId, tabs: [], waiting: null, open, resign: nothing, failed: nothing, logout: nothing };
 }
 
 // src/transport.ts
@@ -1668,118 +1543,27 @@ function resolveUrl(url, base = globalThis.location?.href) {
   return resolved.href;
 }
 
-// src/sync.ts
-function worst(states, waiting) {
-  let since = Infinity;
-  let n = 0;
-  let behind = false;
-  for (const state of states) {
-    if (state.kind === "stale") since = Math.min(since, state.since);
-    if (state.kind === "catching-up") {
-      behind = true;
-      n += state.n;
-    }
-  }
-  if (since < Infinity) return { kind: "stale", since, waiting };
-  return behind ? { kind: "catching-up", n, waiting } : { kind: "live", waiting };
-}
-function describe(sync) {
-  const waiting = sync.waiting ? `${sync.waiting} waiting` : "";
-  if (sync.kind === "live") return waiting || "live";
-  const text2 = sync.kind === "stale" ? `stale since ${new Date(sync.since).toTimeString().slice(0, 8)}` : `catching up (${sync.n})`;
-  return waiting ? `${text2}, ${waiting}` : text2;
-}
-
-// src/view.ts
-function createView({ clientId, emit, error }, connection, link, roster, outbox) {
-  const { streams } = roster;
-  let sync = null;
-  let toldSync = null;
-  let snapshot = null;
-  let toldSnapshot = null;
-  let dirty = true;
-  const refreshSoon = onceATurn(refresh);
-  const heard = () => roster.link !== null && !connection.overdue;
-  function syncOf(stream) {
-    return stream.sync(heard() && streams.get(stream.name) === stream, outbox.waitingOn(stream.name));
-  }
-  function currentSync() {
-    const states = Array.from(streams.values()).filter(({ subscribers }) => subscribers.size).map(syncOf);
-    const { waiting } = outbox;
-    const next = states.length || heard() ? worst(states, waiting) : { kind: "stale", since: connection.heardAt, waiting };
-    return sync = same(sync, next);
-  }
-  function currentSnapshot() {
-    if (snapshot && !dirty) return snapshot;
-    dirty = false;
-    const { state, session } = connection;
-    const { attempt, retryAt } = state === "RECONNECTING" && link.waiting || connection;
-    const { role, tabs } = link;
-    const subscribed = Array.from(streams.values()).filter((stream) => stream.subscribers.size || !stream.held);
-    const rows2 = subscribed.map((stream) => [
-      stream.name,
-      Object.freeze({ seq: stream.seq, kind: syncOf(stream).kind })
-    ]);
-    const shown = Object.freeze(Object.fromEntries(rows2));
-    const both = { sync: currentSync(), waiting: outbox.waiting, streams: shown };
-    return snapshot = same(snapshot, { state, attempt, retryAt, session, clientId, role, tabs, ...both });
-  }
-  function refresh() {
-    dirty = true;
-    for (const stream of streams.values()) {
-      for (const subscriber of [...stream.subscribers]) {
-        const before = subscriber.sync;
-        const now2 = subscriber.sync = same(before, syncOf(stream));
-        if (now2 === before) continue;
-        try {
-          subscriber.handlers.onSync?.(now2);
-        } catch (cause) {
-          error(cause);
-        }
-      }
-    }
-    const now = currentSnapshot();
-    if (now.sync !== toldSync) emit("syncChange", toldSync = now.sync);
-    if (now !== toldSnapshot) emit("change", toldSnapshot = now);
-  }
-  return {
-    sync: currentSync,
-    snapshot: currentSnapshot,
-    syncOf,
-    refresh,
-    touch() {
-      dirty = true;
-      refreshSoon();
-    }
-  };
-}
-function same(old, next) {
-  return old && JSON.stringify(old) === JSON.stringify(next) ? old : Object.freeze(next);
-}
-
 // src/client.ts
-var DEFAULTS = {
-  baseMs: 500,
-  maxMs: 2e4,
-  connectTimeoutMs: 8e3,
-  stableMs: 5e3,
-  maxAttempts: Infinity,
-  maxQueue: 1e3,
-  maxQueueBytes: 8 * 2 ** 20,
-  clock: systemClock,
-  random: secureRandom,
-  networkAware: true
-};
-function createClient(address, options = {}, { share: share2, keep } = {}) {
-  const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== void 0));
-  const { networkAware, clientId = uuid4(), WebSocket = globalThis.WebSocket, ...chosen } = {
-    ...DEFAULTS,
-    ...given
-  };
+function createClient(address, options = {}, { share: share2, keep, checking, greeting, prepare } = {}) {
+  const {
+    clientId = uuid4(),
+    key,
+    baseMs = 500,
+    maxMs = 2e4,
+    connectTimeoutMs = 8e3,
+    stableMs = 5e3,
+    maxAttempts = Infinity,
+    maxQueue = 1e3,
+    maxQueueBytes = 8 * 2 ** 20,
+    clock = systemClock,
+    random = secureRandom,
+    networkAware = true,
+    WebSocket = globalThis.WebSocket
+  } = options;
   const url = resolveUrl(address);
   const open = options.transport ?? (WebSocket && socketTransport(url, WebSocket));
   if (!open) throw new TypeError("no WebSocket here: give one in the options");
-  backoffCeiling(0, chosen.baseMs, chosen.maxMs);
+  backoffCeiling(0, baseMs, maxMs);
   const { on, emit, clear } = createEmitter((cause) => (globalThis.reportError ?? console.error)(cause));
   const life = new AbortController();
   const { signal } = life;
@@ -1788,13 +1572,11 @@ function createClient(address, options = {}, { share: share2, keep } = {}) {
   const error = (cause) => {
     if (!emit("error", cause)) console.error(cause);
   };
-  const recorder = safeRecorder(options.recorder);
-  const changed = () => view2.touch();
-  const { key } = options;
-  const keeper = keep?.({ key, url, clock: chosen.clock, emit, error });
-  const settings = { ...chosen, keeper, clientId, lamport, recorder, emit, error, changed };
+  const changed = () => void emit("touch", void 0);
+  const keeper = keep?.({ key, url, clock, emit, error });
+  const chosen = { baseMs, maxMs, connectTimeoutMs, stableMs, maxAttempts, maxQueue, maxQueueBytes, clock, random };
+  const settings = { ...chosen, clientId, keeper, checking, lamport, emit, error, changed };
   const roster = createRoster(settings, (frame) => connection.send(JSON.stringify(frame)));
-  const link = share2 ? share2({ url, key, clientId, settings, signal, open, logout, roster, connection: () => connection }) : alone({ open, clientId });
   const outbox = createOutbox(settings, {
     transmit(text2) {
       const taken = connection.send(text2);
@@ -1812,25 +1594,19 @@ function createClient(address, options = {}, { share: share2, keep } = {}) {
     ACK: outbox.ack,
     REJECT: outbox.reject
   };
-  const connection = createConnection(settings, link.open, {
+  const connection = createConnection(settings, share2?.({ url, key, clientId, settings, signal, open, roster, connection: () => connection }).open ?? open, {
     hello(attempt) {
-      let traceparent;
-      try {
-        traceparent = options.traceparent?.();
-      } catch (cause) {
-        error(cause);
-      }
       return JSON.stringify({
         type: "HELLO",
         protocol: SUBPROTOCOL,
-        client_id: link.clientId,
-        term: link.term,
+        client_id: clientId,
+        term: 0,
         attempt,
         key,
         clock: lamport.time,
         streams: roster.claims(),
         identity,
-        traceparent
+        ...greeting?.()
       });
     },
     welcome(frame) {
@@ -1857,34 +1633,21 @@ function createClient(address, options = {}, { share: share2, keep } = {}) {
     },
     forget: roster.forget,
     stateChange(change) {
-      const failed = change.to === "FAILED";
-      if (failed) outbox.abandon(`the connection failed: ${change.reason}`);
-      if (failed || change.from === "FAILED") link.failed(failed);
+      if (change.to === "FAILED") outbox.abandon(`the connection failed: ${change.reason}`);
       emit("stateChange", change);
       changed();
     },
     unansweredSince: outbox.unansweredSince,
     probe: roster.probe
   });
-  const view2 = createView(settings, connection, link, roster, outbox);
   function close(code = 1e3, reason = "") {
     if (signal.aborted) return;
     life.abort();
     connection.close(code, reason);
     outbox.abandon("the client was closed", true);
-    view2.refresh();
+    emit("closed", void 0);
     clear();
   }
-  function logout() {
-    close(1e3, "logout");
-    keeper?.wipe().catch(error);
-  }
-  if (networkAware) {
-    watchNetwork(networkAware === true ? browserSources() : networkAware, settings.clock, signal, connection);
-  }
-  options.signal?.addEventListener("abort", () => close(1e3, "aborted"), { signal });
-  if (options.signal?.aborted) close(1e3, "aborted");
-  else connection.start();
   const client = {
     clientId,
     url,
@@ -1892,22 +1655,8 @@ function createClient(address, options = {}, { share: share2, keep } = {}) {
     close,
     drained: outbox.drained,
     retry: connection.retry,
-    resign: link.resign,
-    logout() {
-      link.logout();
-      logout();
-    },
     get state() {
       return connection.state;
-    },
-    get sync() {
-      return view2.sync();
-    },
-    get snapshot() {
-      return view2.snapshot();
-    },
-    get role() {
-      return link.role;
     },
     get waiting() {
       return outbox.waiting;
@@ -1927,7 +1676,7 @@ function createClient(address, options = {}, { share: share2, keep } = {}) {
       const detach = onAbort(subscribing.signal, end);
       const stay = onAbort(signal, detach);
       if (subscribing.signal?.aborted) end();
-      return {
+      const subscription = {
         stream: name,
         get position() {
           return stream.cursor.position;
@@ -1935,45 +1684,38 @@ function createClient(address, options = {}, { share: share2, keep } = {}) {
         get seq() {
           return stream.seq;
         },
-        get sync() {
-          return view2.syncOf(stream);
+        get live() {
+          return stream.live;
         },
         close: end
       };
+      emit("subscribed", { subscription, stream });
+      return subscription;
     },
     send(stream, payload, { signal: until } = {}) {
       const over = signal.aborted ? "the client is closed" : connection.state === "FAILED" ? "failed; retry() first" : "";
       return outbox.send(stream, payload, until, over ? new ClosedError(over) : void 0);
     }
   };
-  try {
-    const report = (metrics) => connection.send(JSON.stringify({ type: "TELEMETRY", environment: environment(), metrics }));
-    options.recorder?.attach?.(report);
-    options.recorder?.follow?.(client);
-  } catch (cause) {
-    error(cause);
+  prepare?.({ settings, client, connection, roster, outbox, signal, on });
+  options.signal?.addEventListener("abort", () => close(1e3, "aborted"), { signal });
+  if (options.signal?.aborted) close(1e3, "aborted");
+  else {
+    if (networkAware) watchNetwork(networkAware, signal, connection.wake);
+    connection.start();
   }
   return client;
 }
 
 // src/api.ts
-var clients = /* @__PURE__ */ new Set();
-function connect(url, options) {
-  return listed(createClient(url, options));
-}
-function listed(client) {
-  if (!client.signal.aborted) {
-    clients.add(client);
-    client.signal.addEventListener("abort", () => clients.delete(client));
-  }
-  return client;
-}
-var api = {
-  connect,
-  clients,
-  describe,
-  calculateBackoff,
-  uuid4,
+var coreApi = {
+  /**
+   * Connects to a consumer and keeps connected.
+   *
+   * @param url absolute, or relative to the page ("/ws/board/1/")
+   * @throws TypeError for a URL that can't be used, RangeError for impossible backoff bounds
+   */
+  connect: (url, options) => createClient(url, options),
   StateTransitionError,
   QueueOverflowError,
   OutcomeUnknown,
@@ -1983,11 +1725,43 @@ var api = {
   FrameError
 };
 
+// src/extend.ts
+function extend(object2, more) {
+  Object.defineProperties(object2, Object.getOwnPropertyDescriptors(more));
+}
+
+// src/handshake.ts
+var IN_VAIN = 3;
+var NO_SUBPROTOCOL = [
+  "no DeltaSyncMixin or DedupMixin on the consumer",
+  "the URL of another consumer",
+  "a proxy that drops Sec-WebSocket-Protocol"
+];
+var NO_WELCOME = ["a proxy that swallows frames", "a database that the server can't reach", ...NO_SUBPROTOCOL];
+var NO_OPEN = ["no server at this URL", "an Origin that is not in ALLOWED_ORIGINS", ...NO_SUBPROTOCOL];
+function diagnoseHandshakes({ on, settings: { emit } }) {
+  let openedInVain = 0;
+  let unopened = 0;
+  const tell = (causes) => emit("handshake", { causes });
+  on("attempt", ({ outcome, opened, end }) => {
+    if (outcome === "connected") {
+      openedInVain = 0;
+      unopened = -Infinity;
+    }
+    if (!end || end.reconnect !== void 0) return;
+    if (end.stranger) tell(NO_SUBPROTOCOL);
+    else if (opened) {
+      if (++openedInVain % IN_VAIN === 0) tell(NO_WELCOME);
+    } else if (++unopened === IN_VAIN) tell(NO_OPEN);
+  });
+}
+
 // src/host.ts
-function hostOf({ connection, roster, ...client }) {
+function hostOf({ connection, roster, ...client }, logout) {
   const { streams } = roster;
   return {
     ...client,
+    logout,
     restart: (reason) => connection().restart(reason),
     retry: () => connection().retry(),
     wake: (cause) => connection().wake(cause),
@@ -2080,17 +1854,83 @@ function createKeeper(store, { clock, emit, error }) {
     release: () => ask("release"),
     close: () => ask("close"),
     wipe: async () => ask("wipe"),
-    adopting(queue, events) {
-      const adopt = createAdopting(queue, ask, { emit }, events);
-      return function look(signal) {
-        adopt();
-        if (signal && store.adopt) after(clock, ADOPT_EVERY_MS, signal, () => look(signal));
+    adopt({ outbox, roster, signal, on }) {
+      const look = createAdopting(outbox.messages, ask, { emit }, { over: () => signal.aborted, came: outbox.changed });
+      const lookOften = (link) => {
+        look();
+        if (store.adopt) after(clock, ADOPT_EVERY_MS, link, () => lookOften(link));
       };
+      look();
+      on("flush", () => lookOften(roster.link));
     }
   };
 }
 function stored({ id: id2, stream, text: text2, bytes, createdAt, origin, order, producer, n }) {
   return { id: id2, stream, text: text2, bytes, createdAt, origin, order, producer, n };
+}
+
+// src/recorder.ts
+function safeRecorder(recorder) {
+  const guard = (kind) => (name, value, labels) => {
+    try {
+      recorder?.[kind](name, value, labels);
+    } catch {
+    }
+  };
+  return { count: guard("count"), observe: guard("observe"), gauge: guard("gauge") };
+}
+function recorders(...list) {
+  const all = (run2) => {
+    for (const recorder of list) {
+      try {
+        run2(recorder);
+      } catch (error) {
+        console.error(error);
+      }
+    }
+  };
+  return {
+    count: (name, value, labels) => all((recorder) => recorder.count(name, value, labels)),
+    observe: (name, value, labels) => all((recorder) => recorder.observe(name, value, labels)),
+    gauge: (name, value, labels) => all((recorder) => recorder.gauge(name, value, labels)),
+    attach: (report) => all((recorder) => recorder.attach?.(report)),
+    follow: (client) => all((recorder) => recorder.follow?.(client))
+  };
+}
+function environment(userAgent = globalThis.navigator?.userAgent ?? "") {
+  const [family] = /chrom|firefox|safari/.exec(userAgent.toLowerCase()) ?? ["other"];
+  return family === "chrom" ? "chromium" : family;
+}
+
+// src/metrics.ts
+function recordMetrics({ on, outbox }, { count, observe, gauge }) {
+  let flushing = /* @__PURE__ */ new Set();
+  let attempted = 0;
+  let succeeded = 0;
+  on("stateChange", ({ from, to }) => count("reconnect_fsm_transitions_total", 1, { from, to }));
+  on("illegal", (transition) => count("reconnect_fsm_invalid_transitions_total", 1, { ...transition }));
+  on("attempt", ({ outcome, ms, end }) => {
+    const labels = { outcome: end?.reason === "connect timeout" ? "timeout" : outcome, environment: environment() };
+    observe("reconnect_attempt_duration_seconds", ms / 1e3, labels);
+  });
+  on("backoff", (ms) => observe("reconnect_backoff_delay_seconds", ms / 1e3));
+  on("capped", () => count("reconnect_backoff_capped_total"));
+  on("refused", (why) => count("reconnect_frames_refused_total", 1, { why }));
+  on("heal", () => count("reconnect_holes_healed_total"));
+  on("lost", () => count("reconnect_messages_lost_total"));
+  on("queueChange", ({ waiting }) => observe("ws_queue_depth", waiting));
+  on("overflow", () => count("reconnect_outbox_refused_total"));
+  on("evict", ({ reason }) => count("reconnect_outbox_evicted_total", 1, { reason }));
+  on("flush", () => {
+    flushing = new Set(outbox.queue.map(({ id: id2 }) => id2));
+    attempted += flushing.size;
+    count("reconnect_flush_attempted_total", flushing.size);
+  });
+  on("acked", (id2) => {
+    if (!flushing.delete(id2)) return;
+    count("reconnect_flush_succeeded_total");
+    gauge("reconnect_flush_success_rate", ++succeeded / attempted);
+  });
 }
 
 // src/page.ts
@@ -2107,6 +1947,38 @@ function pagePositions(page = globalThis.document) {
     }
   }
   return found;
+}
+
+// src/page-life.ts
+var TICK_MS = 5e3;
+var JUMP_MS = 2e4;
+var HIDDEN_JUMP_MS = 9e4;
+function browserSources() {
+  const { window, document, navigator } = globalThis;
+  return { window, document, connection: navigator?.connection };
+}
+function watchPageLife(given, clock, signal, { wake, suspend }) {
+  const { window, document, connection } = given === true ? browserSources() : given;
+  const listen = (target, type2, run2) => target?.addEventListener(type2, run2, { signal });
+  listen(window, "pageshow", () => wake("pageshow"));
+  listen(window, "pagehide", () => suspend("pagehide"));
+  listen(document, "freeze", () => suspend("freeze"));
+  listen(document, "resume", () => wake("resume"));
+  let type = connection?.type;
+  listen(connection, "change", () => {
+    const before = type;
+    type = connection?.type;
+    if (type === void 0 || type !== before) wake("connection");
+  });
+  let last = clock.wall();
+  const tick = () => {
+    const gap = clock.wall() - last;
+    last += gap;
+    const hidden = document?.visibilityState === "hidden";
+    if (gap < 0 || gap > (hidden ? HIDDEN_JUMP_MS : JUMP_MS)) wake("clock");
+    after(clock, TICK_MS, signal, tick);
+  };
+  after(clock, TICK_MS, signal, tick);
 }
 
 // src/persistence/environment.ts
@@ -2577,6 +2449,50 @@ var NOWHERE = { save() {
 } };
 function wipeOutbox(key, environment2 = browserEnvironment()) {
   return wipe(environment2, key);
+}
+
+// src/sharing.ts
+function alone({ open, clientId }) {
+  const nothing = () => {
+  };
+  return { role: "solo", term: 0, clientId, tabs: [], waiting: null, open, resign: nothing, failed: nothing, logout: nothing };
+}
+
+// src/strict.ts
+var MAX_VALUES = 1e3;
+var MAX_INTEGER = 2 ** 53;
+var EXPONENT_FROM = 1e21;
+function strict() {
+  let values = 0;
+  return (key, value) => {
+    const size = typeof value === "number" ? Math.abs(value) : 0;
+    if (value !== void 0) values++;
+    refuse(size > MAX_INTEGER && size < EXPONENT_FROM, "an integer beyond 2^53");
+    refuse(values > MAX_VALUES, `more than ${MAX_VALUES} values`);
+    refuse(key === "__proto__", "a key __proto__");
+  };
+}
+
+// src/sync.ts
+function worst(states, waiting) {
+  let since = Infinity;
+  let n = 0;
+  let behind = false;
+  for (const state of states) {
+    if (state.kind === "stale") since = Math.min(since, state.since);
+    if (state.kind === "catching-up") {
+      behind = true;
+      n += state.n;
+    }
+  }
+  if (since < Infinity) return { kind: "stale", since, waiting };
+  return behind ? { kind: "catching-up", n, waiting } : { kind: "live", waiting };
+}
+function describe(sync) {
+  const waiting = sync.waiting ? `${sync.waiting} waiting` : "";
+  if (sync.kind === "live") return waiting || "live";
+  const text2 = sync.kind === "stale" ? `stale since ${new Date(sync.since).toTimeString().slice(0, 8)}` : `catching up (${sync.n})`;
+  return waiting ? `${text2}, ${waiting}` : text2;
 }
 
 // src/tabs/election.ts
@@ -3086,14 +3002,14 @@ function createSharedTransport(parts, events) {
     else deliver({ type: "SUBSCRIBED", ref });
     for (const [name, claim] of Object.entries(claims)) {
       const stream = streams.get(name);
-      if (stream?.kept) connect4(name, stream, claim, standings[name]);
+      if (stream?.kept) connect3(name, stream, claim, standings[name]);
     }
   }
-  function connect4(name, stream, claim, at) {
+  function connect3(name, stream, claim, at) {
     const first = stream.kept[0];
     const reaches = first && (first.type === "SYNC_SNAPSHOT" || first.epoch === claim?.epoch && first.from <= claim.last_seq_id);
     if (reaches || !at.position) pass(stream);
-    else if (!first && same2(claim, at.position)) {
+    else if (!first && same(claim, at.position)) {
       pass(stream);
       if (at.live) deliver(current(name, at.position));
     } else {
@@ -3207,7 +3123,7 @@ function createSharedTransport(parts, events) {
 function current(stream, { epoch, last_seq_id: seq, checksum }) {
   return { type: "SYNC_DELTA", stream, epoch, from: seq, to: seq, checksum, complete: true, payload: [] };
 }
-function same2(a, b) {
+function same(a, b) {
   return a !== null && a.epoch === b.epoch && a.last_seq_id === b.last_seq_id && a.checksum === b.checksum;
 }
 
@@ -3602,35 +3518,192 @@ function telemetryRecorder(options = {}) {
   return recorder;
 }
 
+// src/view.ts
+function createView({ client, settings, connection, roster, outbox, on }, link) {
+  const { emit, error } = settings;
+  const { clientId } = client;
+  const { streams } = roster;
+  const told = /* @__PURE__ */ new WeakMap();
+  let sync = null;
+  let toldSync = null;
+  let snapshot = null;
+  let toldSnapshot = null;
+  let dirty = true;
+  const refreshSoon = onceATurn(refresh);
+  const heard = () => roster.link !== null && !connection.overdue;
+  function syncOf(stream) {
+    const current2 = heard() && streams.get(stream.name) === stream;
+    return freshness(stream, current2, outbox.waitingOn(stream.name));
+  }
+  function currentSync() {
+    const states = Array.from(streams.values()).filter(({ subscribers }) => subscribers.size).map(syncOf);
+    const { waiting } = outbox;
+    const next = states.length || heard() ? worst(states, waiting) : { kind: "stale", since: connection.heardAt, waiting };
+    return sync = same2(sync, next);
+  }
+  function currentSnapshot() {
+    if (snapshot && !dirty) return snapshot;
+    dirty = false;
+    const { state, session } = connection;
+    const { attempt, retryAt } = state === "RECONNECTING" && link.waiting || connection;
+    const { role, tabs } = link;
+    const subscribed = Array.from(streams.values()).filter((stream) => stream.subscribers.size || !stream.held);
+    const rows2 = subscribed.map((stream) => [
+      stream.name,
+      Object.freeze({ seq: stream.seq, kind: syncOf(stream).kind })
+    ]);
+    const shown = Object.freeze(Object.fromEntries(rows2));
+    const both = { sync: currentSync(), waiting: outbox.waiting, streams: shown };
+    return snapshot = same2(snapshot, { state, attempt, retryAt, session, clientId, role, tabs, ...both });
+  }
+  function tell(subscriber, now) {
+    try {
+      subscriber.handlers.onSync?.(now);
+    } catch (cause) {
+      error(cause);
+    }
+  }
+  function refresh() {
+    dirty = true;
+    for (const stream of streams.values()) {
+      for (const subscriber of [...stream.subscribers]) {
+        const before = told.get(subscriber) ?? null;
+        const now2 = same2(before, syncOf(stream));
+        if (now2 === before) continue;
+        told.set(subscriber, now2);
+        tell(subscriber, now2);
+      }
+    }
+    const now = currentSnapshot();
+    if (now.sync !== toldSync) emit("syncChange", toldSync = now.sync);
+    if (now !== toldSnapshot) emit("change", toldSnapshot = now);
+  }
+  on("touch", () => {
+    dirty = true;
+    refreshSoon();
+  });
+  on("closed", refresh);
+  on("denied", (stream) => {
+    for (const subscriber of [...stream.subscribers]) tell(subscriber, freshness(stream, false, 0));
+  });
+  on("subscribed", ({ subscription, stream }) => {
+    extend(subscription, {
+      get sync() {
+        return syncOf(stream);
+      }
+    });
+  });
+  return { sync: currentSync, snapshot: currentSnapshot };
+}
+function freshness({ brokenAt, unverified, verifiedAt, live, caughtUp }, heard, waiting) {
+  const since = brokenAt ?? (heard && !unverified ? null : verifiedAt);
+  if (since !== null) return { kind: "stale", since, waiting };
+  return live ? { kind: "live", waiting } : { kind: "catching-up", n: caughtUp, waiting };
+}
+function same2(old, next) {
+  return old && JSON.stringify(old) === JSON.stringify(next) ? old : Object.freeze(next);
+}
+
 // src/full.ts
-function connect2(url, options = {}) {
+var clients = /* @__PURE__ */ new Set();
+function connect(url, options = {}) {
   const page = pageSettings();
-  const { tabs = shareTabs({ deltaUrl: page.deltaUrl }), key = page.key, store } = options;
+  const { tabs = shareTabs({ deltaUrl: page.deltaUrl }), key = page.key, store, networkAware = true, recorder } = options;
+  let inner;
+  let link;
+  let keeper;
   const client = createClient(
     url,
     { ...options, key },
     {
-      share: tabs && ((link) => tabs(hostOf(link))),
-      keep: store && ((given) => createKeeper(typeof store === "function" ? store(given) : store, given))
+      share: (given) => link = tabs ? tabs(hostOf(given, logout)) : alone(given),
+      keep: store && ((given) => keeper = createKeeper(typeof store === "function" ? store(given) : store, given)),
+      checking: strict,
+      greeting: () => ({ client_id: link.clientId, term: link.term, traceparent: traceparent() }),
+      prepare(made) {
+        inner = made;
+        const { settings, signal } = made;
+        const view2 = createView(made, link);
+        made.on("stateChange", ({ from, to }) => {
+          const failed = to === "FAILED";
+          if (failed || from === "FAILED") link.failed(failed);
+        });
+        keeper?.adopt(made);
+        recordMetrics(made, safeRecorder(recorder));
+        diagnoseHandshakes(made);
+        if (networkAware) watchPageLife(networkAware, settings.clock, signal, made.connection);
+        extend(made.client, {
+          get sync() {
+            return view2.sync();
+          },
+          get snapshot() {
+            return view2.snapshot();
+          },
+          get role() {
+            return link.role;
+          },
+          resign: link.resign,
+          logout() {
+            link.logout();
+            logout();
+          }
+        });
+      }
     }
   );
-  return listed(client);
+  function logout() {
+    inner.client.close(1e3, "logout");
+    keeper?.wipe().catch(inner.settings.error);
+  }
+  function traceparent() {
+    try {
+      return options.traceparent?.();
+    } catch (cause) {
+      inner.settings.error(cause);
+      return void 0;
+    }
+  }
+  try {
+    const report = (metrics) => inner.connection.send(JSON.stringify({ type: "TELEMETRY", environment: environment(), metrics }));
+    recorder?.attach?.(report);
+    recorder?.follow?.(client);
+  } catch (cause) {
+    inner.settings.error(cause);
+  }
+  if (!client.signal.aborted) {
+    clients.add(client);
+    client.signal.addEventListener("abort", () => clients.delete(client));
+  }
+  return client;
 }
-var api2 = { ...api, connect: connect2, shareTabs, persistOutbox, wipeOutbox, pagePositions, recorders, telemetryRecorder };
+var api = {
+  ...coreApi,
+  connect,
+  clients,
+  describe,
+  calculateBackoff,
+  uuid4,
+  shareTabs,
+  persistOutbox,
+  wipeOutbox,
+  pagePositions,
+  recorders,
+  telemetryRecorder
+};
 
 // src/shared.ts
 var KEY = /* @__PURE__ */ Symbol.for("reconnect_channels.v1");
-function shared(api3) {
+function shared(api2) {
   const scope = globalThis;
-  const first = scope[KEY] ??= Object.freeze(api3);
+  const first = scope[KEY] ??= Object.freeze(api2);
   scope.ReconnectChannels ??= first;
   return first;
 }
 
 // src/index.ts
-var ReconnectChannels = shared(api2);
+var ReconnectChannels = shared(api);
 var {
-  connect: connect3,
+  connect: connect2,
   shareTabs: shareTabs2,
   persistOutbox: persistOutbox2,
   wipeOutbox: wipeOutbox2,
@@ -3659,7 +3732,7 @@ export {
   Rejected2 as Rejected,
   StateTransitionError2 as StateTransitionError,
   calculateBackoff2 as calculateBackoff,
-  connect3 as connect,
+  connect2 as connect,
   index_default as default,
   describe2 as describe,
   pagePositions2 as pagePositions,

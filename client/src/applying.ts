@@ -16,7 +16,7 @@ const DOUBT_AFTER = 3;
  * @returns for each type of frame what takes it
  */
 export function createApplying(settings: Settings, roster: Roster) {
-  const { clock, random, recorder, lamport, baseMs, maxMs } = settings;
+  const { clock, random, emit, lamport, baseMs, maxMs } = settings;
   const { streams } = roster;
 
   function delta(frame: SyncDelta, size: number): void {
@@ -24,24 +24,20 @@ export function createApplying(settings: Settings, roster: Roster) {
     // What changes a state is nothing to whoever waits for one.
     if (!stream || stream.ignores || stream.wantsSnapshot) return;
     const outcome = stream.cursor.delta(frame);
-    if (outcome.kind === "refused") {
-      recorder.count("reconnect_frames_refused_total", 1, { why: outcome.why });
-      heal(stream);
+    if (typeof outcome === "string" && outcome !== "repeat") {
+      emit("refused", outcome);
+      return heal(stream);
     }
     const { epoch, to, complete } = frame;
     // A repeat that ends where we stand, at the head, is news all the same: we are current.
-    const current = outcome.kind === "repeat" && complete && to === stream.seq;
-    if (outcome.kind !== "applied" && !current) return;
-    const entries = outcome.kind === "applied" ? outcome.entries : [];
+    if (outcome === "repeat" && !(complete && to === stream.seq)) return;
+    const entries = outcome === "repeat" ? [] : outcome;
     if (!stream.live) stream.caughtUp += entries.length;
     if (complete) stream.goLive(clock.now());
     if (stream.live) stream.prove(clock.wall());
     for (const entry of entries) lamport.observe(entry.clock);
     if (entries.length) {
-      for (const lost of stream.receipts.passed(stream.name, epoch, entries)) {
-        recorder.count("reconnect_messages_lost_total");
-        settings.emit("lost", lost);
-      }
+      for (const lost of stream.receipts.passed(stream.name, epoch, entries)) emit("lost", lost);
       const from = entries[0]!.seq - 1;
       call(stream, ({ onEvents }) => onEvents?.(entries, { from, to, complete }));
     }
@@ -105,8 +101,7 @@ export function createApplying(settings: Settings, roster: Roster) {
       } else if (code === 403 || code === 413) {
         stream.part();
         roster.drop(stream);
-        // Nothing follows for its subscribers; that much they are still told.
-        call(stream, ({ onSync }) => onSync?.(stream.sync(false, 0)));
+        emit("denied", stream);
         stream.subscribers.clear();
       }
     }
@@ -132,7 +127,7 @@ export function createApplying(settings: Settings, roster: Roster) {
   /** Continuity can't be proved: ask again from the position that is (protocol 5.1). */
   function heal(stream: Stream): void {
     if (stream.stopRetry) return;
-    recorder.count("reconnect_holes_healed_total");
+    emit("heal", stream.name);
     stream.cursor.dropParts();
     if (stream.heals >= DOUBT_AFTER) stream.cursor.forget();
     // When the answer itself doesn't fit, don't turn a fault of the server into a loop.

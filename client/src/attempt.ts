@@ -1,5 +1,6 @@
 import { after } from "./clock.ts";
-import { environment } from "./recorder.ts";
+import type { End } from "./comeback.ts";
+import type { AttemptEnd } from "./inner.ts";
 import type { Settings } from "./settings.ts";
 import type { Ending, OpenTransport, Transport } from "./transport.ts";
 
@@ -17,12 +18,12 @@ export interface Attempt {
   age(): number;
   start(open: OpenTransport, events: AttemptEvents): void;
   send(text: string): boolean;
-  /** How the attempt to connect came out; it has no time limit any more. */
-  settle(outcome: "connected" | "failed" | "timeout" | "aborted"): void;
+  /** How the attempt to connect came out, and which end it had; it has no time limit any more. */
+  settle(outcome: AttemptEnd["outcome"], end?: End): void;
   letGo(code: number, reason: string): void;
 }
 
-export function createAttempt({ clock, connectTimeoutMs, recorder, error }: Settings): Attempt {
+export function createAttempt({ clock, connectTimeoutMs, emit, error }: Settings): Attempt {
   const startedAt = clock.now();
   /** Ends the wait for WELCOME. */
   const opening = new AbortController();
@@ -66,9 +67,9 @@ export function createAttempt({ clock, connectTimeoutMs, recorder, error }: Sett
       }
     },
 
-    settle(outcome) {
+    settle(outcome, end) {
       opening.abort();
-      recorder.observe("reconnect_attempt_duration_seconds", age() / 1000, { outcome, environment: environment() });
+      emit("attempt", { outcome, ms: age(), opened, end });
     },
 
     letGo(code, reason) {

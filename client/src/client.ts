@@ -5,38 +5,25 @@ import { createConnection } from "./connection.ts";
 import { createEmitter } from "./emitter.ts";
 import { ClosedError } from "./errors.ts";
 import { isKnown, limitsOf, SUBPROTOCOL } from "./frames.ts";
+import type { Inner, InnerEvents } from "./inner.ts";
 import type { StoreClient } from "./item.ts";
 import type { Keeper } from "./keeper.ts";
 import { LamportClock } from "./lamport.ts";
 import type { Connection } from "./link.ts";
-import { browserSources, watchNetwork } from "./network.ts";
-import type { Options } from "./options.ts";
+import { watchNetwork } from "./network.ts";
+import type { CoreOptions } from "./options.ts";
 import { createOutbox } from "./outbox.ts";
-import type { Client, ClientEvents } from "./public.ts";
+import type { PayloadCheck } from "./payload.ts";
+import type { CoreClient, CoreSubscription } from "./public.ts";
 import { secureRandom, uuid4 } from "./random.ts";
-import { environment, safeRecorder, type Report } from "./recorder.ts";
 import { createRoster, type Roster } from "./roster.ts";
 import type { Settings } from "./settings.ts";
-import { alone, type TabsHost, type TabsLink } from "./sharing.ts";
+import type { TabsHost, TabsLink } from "./sharing.ts";
 import { onAbort } from "./signals.ts";
 import { resolveUrl, socketTransport, type SocketConstructor } from "./transport.ts";
-import { createView } from "./view.ts";
-
-const DEFAULTS = {
-  baseMs: 500,
-  maxMs: 20_000,
-  connectTimeoutMs: 8_000,
-  stableMs: 5_000,
-  maxAttempts: Infinity,
-  maxQueue: 1_000,
-  maxQueueBytes: 8 * 2 ** 20,
-  clock: systemClock,
-  random: secureRandom,
-  networkAware: true,
-};
 
 /** What a client shows of itself to what shares its connection. */
-export interface Link extends Pick<TabsHost, "url" | "key" | "clientId" | "settings" | "signal" | "open" | "logout"> {
+export interface Link extends Pick<TabsHost, "url" | "key" | "clientId" | "settings" | "signal" | "open"> {
   readonly roster: Roster;
   /** There from the first attempt on. */
   connection(): Connection;
@@ -45,24 +32,44 @@ export interface Link extends Pick<TabsHost, "url" | "key" | "clientId" | "setti
 /** What a bundle adds to the client. */
 export interface Additions {
   /** Where this tab's connection comes from. Its own socket, unless given. */
-  share?: ((link: Link) => TabsLink) | false | undefined;
+  share?: ((link: Link) => TabsLink) | undefined;
   /** Where its messages survive the page. Nowhere, unless given. */
   keep?: ((client: StoreClient) => Keeper) | undefined;
+  /** What a payload is asked before it is queued. */
+  checking?: (() => PayloadCheck) | undefined;
+  /** More for HELLO to say. */
+  greeting?: (() => object) | undefined;
+  /** Called when the client is made, before its first attempt. */
+  prepare?: ((inner: Inner) => void) | undefined;
 }
 
 /** @throws TypeError for a URL that can't be used, RangeError for impossible backoff bounds */
-export function createClient(address: string | URL, options: Options = {}, { share, keep }: Additions = {}): Client {
-  const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Options;
-  const { networkAware, clientId = uuid4(), WebSocket = globalThis.WebSocket as SocketConstructor | undefined, ...chosen } = {
-    ...DEFAULTS,
-    ...given,
-  } as typeof DEFAULTS & Options;
+export function createClient(
+  address: string | URL,
+  options: CoreOptions = {},
+  { share, keep, checking, greeting, prepare }: Additions = {},
+): CoreClient {
+  const {
+    clientId = uuid4(),
+    key,
+    baseMs = 500,
+    maxMs = 20_000,
+    connectTimeoutMs = 8_000,
+    stableMs = 5_000,
+    maxAttempts = Infinity,
+    maxQueue = 1_000,
+    maxQueueBytes = 8 * 2 ** 20,
+    clock = systemClock,
+    random = secureRandom,
+    networkAware = true,
+    WebSocket = globalThis.WebSocket as SocketConstructor | undefined,
+  } = options;
   const url = resolveUrl(address);
   const open = options.transport ?? (WebSocket && socketTransport(url, WebSocket));
   if (!open) throw new TypeError("no WebSocket here: give one in the options");
-  backoffCeiling(0, chosen.baseMs, chosen.maxMs);
+  backoffCeiling(0, baseMs, maxMs);
 
-  const { on, emit, clear } = createEmitter<ClientEvents>((cause) => (globalThis.reportError ?? console.error)(cause));
+  const { on, emit, clear } = createEmitter<InnerEvents>((cause) => (globalThis.reportError ?? console.error)(cause));
   /** Aborted by `close`: whatever listens for the client's life ends with it. */
   const life = new AbortController();
   const { signal } = life;
@@ -72,18 +79,14 @@ export function createClient(address: string | URL, options: Options = {}, { sha
   const error = (cause: unknown) => {
     if (!emit("error", cause)) console.error(cause);
   };
-  const recorder = safeRecorder(options.recorder);
-  const changed = () => view.touch();
-  const { key } = options;
-  const keeper = keep?.({ key, url, clock: chosen.clock, emit, error });
-  const settings: Settings = { ...chosen, keeper, clientId, lamport, recorder, emit, error, changed };
+  const changed = () => void emit("touch", undefined);
+  const keeper = keep?.({ key, url, clock, emit, error });
+  const chosen = { baseMs, maxMs, connectTimeoutMs, stableMs, maxAttempts, maxQueue, maxQueueBytes, clock, random };
+  const settings: Settings = { ...chosen, clientId, keeper, checking, lamport, emit, error, changed };
 
   // -- the parts ---------------------------------------------------------------------------------
 
   const roster = createRoster(settings, (frame) => connection.send(JSON.stringify(frame)));
-  const link = share
-    ? share({ url, key, clientId, settings, signal, open, logout, roster, connection: () => connection })
-    : alone({ open, clientId });
   const outbox = createOutbox(settings, {
     transmit(text) {
       const taken = connection.send(text);
@@ -102,25 +105,19 @@ export function createClient(address: string | URL, options: Options = {}, { sha
     REJECT: outbox.reject,
   } as Record<string, (frame: unknown, size: number) => void>;
 
-  const connection = createConnection(settings, link.open, {
+  const connection = createConnection(settings, share?.({ url, key, clientId, settings, signal, open, roster, connection: () => connection }).open ?? open, {
     hello(attempt) {
-      let traceparent: string | undefined;
-      try {
-        traceparent = options.traceparent?.();
-      } catch (cause) {
-        error(cause);
-      }
       return JSON.stringify({
         type: "HELLO",
         protocol: SUBPROTOCOL,
-        client_id: link.clientId,
-        term: link.term,
+        client_id: clientId,
+        term: 0,
         attempt,
         key,
         clock: lamport.time,
         streams: roster.claims(),
         identity,
-        traceparent,
+        ...greeting?.(),
       });
     },
     welcome(frame) {
@@ -147,16 +144,13 @@ export function createClient(address: string | URL, options: Options = {}, { sha
     },
     forget: roster.forget,
     stateChange(change) {
-      const failed = change.to === "FAILED";
-      if (failed) outbox.abandon(`the connection failed: ${change.reason}`);
-      if (failed || change.from === "FAILED") link.failed(failed);
+      if (change.to === "FAILED") outbox.abandon(`the connection failed: ${change.reason}`);
       emit("stateChange", change);
       changed();
     },
     unansweredSince: outbox.unansweredSince,
     probe: roster.probe,
   });
-  const view = createView(settings, connection, link, roster, outbox);
 
   // -- the facade --------------------------------------------------------------------------------
 
@@ -165,46 +159,20 @@ export function createClient(address: string | URL, options: Options = {}, { sha
     life.abort();
     connection.close(code, reason);
     outbox.abandon("the client was closed", true);
-    view.refresh();
+    emit("closed", undefined);
     clear();
   }
 
-  function logout(): void {
-    close(1000, "logout");
-    keeper?.wipe().catch(error);
-  }
-
-  if (networkAware) {
-    watchNetwork(networkAware === true ? browserSources() : networkAware, settings.clock, signal, connection);
-  }
-  options.signal?.addEventListener("abort", () => close(1000, "aborted"), { signal });
-  if (options.signal?.aborted) close(1000, "aborted");
-  else connection.start();
-
-  const client: Client = {
+  const client: CoreClient = {
     clientId,
     url,
     signal,
     close,
     drained: outbox.drained,
     retry: connection.retry,
-    resign: link.resign,
-    logout() {
-      link.logout();
-      logout();
-    },
 
     get state() {
       return connection.state;
-    },
-    get sync() {
-      return view.sync();
-    },
-    get snapshot() {
-      return view.snapshot();
-    },
-    get role() {
-      return link.role;
     },
     get waiting() {
       return outbox.waiting;
@@ -227,7 +195,7 @@ export function createClient(address: string | URL, options: Options = {}, { sha
       // A signal that outlives the client shall not hold it.
       const stay = onAbort(signal, detach);
       if (subscribing.signal?.aborted) end();
-      return {
+      const subscription: CoreSubscription = {
         stream: name,
         get position() {
           return stream.cursor.position;
@@ -235,11 +203,13 @@ export function createClient(address: string | URL, options: Options = {}, { sha
         get seq() {
           return stream.seq;
         },
-        get sync() {
-          return view.syncOf(stream);
+        get live() {
+          return stream.live;
         },
         close: end,
       };
+      emit("subscribed", { subscription, stream });
+      return subscription;
     },
 
     send(stream, payload, { signal: until } = {}) {
@@ -247,13 +217,12 @@ export function createClient(address: string | URL, options: Options = {}, { sha
       return outbox.send(stream, payload, until, over ? new ClosedError(over) : undefined);
     },
   };
-  try {
-    const report: Report = (metrics) =>
-      connection.send(JSON.stringify({ type: "TELEMETRY", environment: environment(), metrics }));
-    options.recorder?.attach?.(report);
-    options.recorder?.follow?.(client);
-  } catch (cause) {
-    error(cause);
+  prepare?.({ settings, client, connection, roster, outbox, signal, on });
+  options.signal?.addEventListener("abort", () => close(1000, "aborted"), { signal });
+  if (options.signal?.aborted) close(1000, "aborted");
+  else {
+    if (networkAware) watchNetwork(networkAware, signal, connection.wake);
+    connection.start();
   }
   return client;
 }

@@ -39,7 +39,7 @@ export interface Comeback {
 
 /** @param forget every position (protocol 5.8) */
 export function createComeback(settings: Settings, forget: () => void): Comeback {
-  const { clock, baseMs, maxMs, maxAttempts, random, recorder } = settings;
+  const { clock, baseMs, maxMs, maxAttempts, random, emit } = settings;
   let invalidSeqs: number[] = [];
 
   const comeback: Comeback = {
@@ -68,7 +68,7 @@ export function createComeback(settings: Settings, forget: () => void): Comeback
         if (invalidSeqs.length === 2) forget();
         if (invalidSeqs.length <= 2) ceiling = baseMs;
       }
-      if (ceiling >= maxMs) recorder.count("reconnect_backoff_capped_total");
+      if (ceiling >= maxMs) emit("capped", ceiling);
       return ceiling * random();
     },
   };

@@ -2,7 +2,6 @@ import { createAttempt, type Attempt } from "./attempt.ts";
 import { after } from "./clock.ts";
 import { createComeback, endOf, type End } from "./comeback.ts";
 import { readFrame, type ServerFrame, type Welcome } from "./frames.ts";
-import { createHandshakes } from "./handshake.ts";
 import type { Connection, ConnectionEvents } from "./link.ts";
 import { watchLiveness, type Liveness } from "./liveness.ts";
 import type { WakeCause } from "./network.ts";
@@ -16,10 +15,9 @@ const WAKE_EVERY_MS = 1_000;
 const RESTARTS: readonly WakeCause[] = ["online", "connection", "resume", "clock"];
 
 export function createConnection(settings: Settings, open: OpenTransport, events: ConnectionEvents): Connection {
-  const { clock, recorder, changed } = settings;
-  const machine = new StateMachine(recorder, events.stateChange);
+  const { clock, emit, changed } = settings;
+  const machine = new StateMachine(emit, events.stateChange);
   const comeback = createComeback(settings, events.forget);
-  const handshakes = createHandshakes();
   let attempt: Attempt | null = null;
   let attempts = 0;
   let liveness: Liveness | null = null;
@@ -66,7 +64,6 @@ export function createConnection(settings: Settings, open: OpenTransport, events
     session = frame.session;
     const mine = attempt;
     mine?.settle("connected");
-    handshakes.welcomed();
     stable = false;
     machine.transition("CONNECTED", "welcome");
     if (attempt !== mine || !is("CONNECTED")) return; // a listener closed us
@@ -94,12 +91,10 @@ export function createConnection(settings: Settings, open: OpenTransport, events
       leave(reason);
       reconnect(reason, () => comeBack(end, reason));
     } else if (is("RECONNECTING")) {
-      const opened = attempt?.opened ?? false;
-      attempt?.settle(end.reason === "connect timeout" ? "timeout" : "failed");
+      const failed = attempt;
       letGo(1000, "");
       comeback.failures++;
-      const causes = handshakes.failed(end, opened);
-      if (causes) settings.emit("handshake", { causes });
+      failed?.settle("failed", end);
       if (is("RECONNECTING") && !attempt) comeBack(end, reason);
     }
   }
@@ -108,7 +103,7 @@ export function createConnection(settings: Settings, open: OpenTransport, events
     const refusal = comeback.refusal(end, reason);
     if (refusal) return machine.transition("FAILED", refusal);
     const ms = comeback.delay(end);
-    recorder.observe("reconnect_backoff_delay_seconds", ms / 1000);
+    emit("backoff", ms);
     sleep(ms, tryNow);
   }
 

@@ -1,14 +1,11 @@
-/** The client without what several tabs need: one socket a page, and nothing is persisted. See `index.ts` for the whole. */
-import { api } from "./api.ts";
+/** The client without what several tabs, inspectors and measurements need. See `index.ts` for the whole. */
+import { coreApi } from "./api.ts";
 import { shared } from "./shared.ts";
 
-export const ReconnectChannels: typeof api = shared(api);
+export const ReconnectChannels: typeof coreApi = shared(coreApi);
 
 export const {
   connect,
-  describe,
-  calculateBackoff,
-  uuid4,
   StateTransitionError,
   QueueOverflowError,
   OutcomeUnknown,

@@ -1,13 +1,11 @@
 import type { Entry, SyncDelta, SyncSnapshot } from "./frames.ts";
 import { fold, type Position } from "./position.ts";
 
-/** What a SYNC_DELTA turned out to be. */
-export type DeltaOutcome =
-  | { readonly kind: "applied"; readonly entries: readonly Entry[] }
-  /** Everything in it is known. */
-  | { readonly kind: "repeat" }
-  /** A hole, another epoch, a wrong sum: nothing was taken. */
-  | { readonly kind: "refused"; readonly why: "epoch" | "hole" | "checksum" | "malformed" };
+/** Why a SYNC_DELTA was refused: nothing of it was taken. */
+export type DeltaFault = "epoch" | "hole" | "checksum" | "malformed";
+
+/** What a SYNC_DELTA turned out to be: the entries that were applied, nothing new, or wrong. */
+export type DeltaOutcome = readonly Entry[] | "repeat" | DeltaFault;
 
 /** What a SYNC_SNAPSHOT turned out to be. */
 export type SnapshotOutcome =
@@ -46,18 +44,18 @@ export class Cursor {
 
   delta({ epoch, from, to, checksum, payload }: SyncDelta): DeltaOutcome {
     const { position } = this;
-    if (position?.epoch !== epoch) return { kind: "refused", why: "epoch" };
+    if (position?.epoch !== epoch) return "epoch";
     if (payload.length !== to - from || payload.some((entry, index) => entry.seq !== from + index + 1)) {
-      return { kind: "refused", why: "malformed" };
+      return "malformed";
     }
-    if (from > position.seq) return { kind: "refused", why: "hole" };
-    if (to < position.seq) return { kind: "repeat" };
+    if (from > position.seq) return "hole";
+    if (to < position.seq) return "repeat";
     const entries = payload.slice(position.seq - from);
     const ids = entries.map((entry) => entry.id);
-    if (fold(position.checksum, ids) !== checksum) return { kind: "refused", why: "checksum" };
-    if (!entries.length && from < to) return { kind: "repeat" };
+    if (fold(position.checksum, ids) !== checksum) return "checksum";
+    if (!entries.length && from < to) return "repeat";
     this.position = { epoch, seq: to, checksum };
-    return { kind: "applied", entries };
+    return entries;
   }
 
   snapshot(frame: SyncSnapshot): SnapshotOutcome {

@@ -1,4 +1,4 @@
-import type { End } from "./comeback.ts";
+import type { Inner } from "./inner.ts";
 
 /** So many in a row are worth a word to the application (protocol 1.3). */
 const IN_VAIN = 3;
@@ -12,28 +12,22 @@ const NO_WELCOME = ["a proxy that swallows frames", "a database that the server 
 // Chromium fails the handshake where the answer names no subprotocol; others open the socket.
 const NO_OPEN = ["no server at this URL", "an Origin that is not in ALLOWED_ORIGINS", ...NO_SUBPROTOCOL];
 
-/** Notices servers that are there and don't speak with us. */
-export interface Handshakes {
-  welcomed(): void;
-  /** An attempt failed. @returns the likely causes, when it is time to tell them */
-  failed(end: End, opened: boolean): readonly string[] | undefined;
-}
-
-export function createHandshakes(): Handshakes {
+/** Notices servers that are there and don't speak with us, and tells the likely causes. */
+export function diagnoseHandshakes({ on, settings: { emit } }: Pick<Inner, "on" | "settings">): void {
   let openedInVain = 0;
   let unopened = 0;
-  return {
-    welcomed() {
+  const tell = (causes: readonly string[]) => emit("handshake", { causes });
+
+  on("attempt", ({ outcome, opened, end }) => {
+    if (outcome === "connected") {
       openedInVain = 0;
       // Once there was a WELCOME, attempts that don't open say nothing any more.
       unopened = -Infinity;
-    },
-
-    failed({ reconnect, stranger }, opened) {
-      if (reconnect !== undefined) return; // BYE: the server speaks, and said what it wants
-      if (stranger) return NO_SUBPROTOCOL;
-      if (opened) return ++openedInVain % IN_VAIN ? undefined : NO_WELCOME;
-      return ++unopened === IN_VAIN ? NO_OPEN : undefined;
-    },
-  };
+    }
+    if (!end || end.reconnect !== undefined) return; // BYE: the server speaks, and said what it wants
+    if (end.stranger) tell(NO_SUBPROTOCOL);
+    else if (opened) {
+      if (++openedInVain % IN_VAIN === 0) tell(NO_WELCOME);
+    } else if (++unopened === IN_VAIN) tell(NO_OPEN);
+  });
 }

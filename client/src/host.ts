@@ -3,10 +3,11 @@ import { isStream } from "./payload.ts";
 import type { TabsHost } from "./sharing.ts";
 
 /** What tab sharing sees of a client. */
-export function hostOf({ connection, roster, ...client }: Link): TabsHost {
+export function hostOf({ connection, roster, ...client }: Link, logout: () => void): TabsHost {
   const { streams } = roster;
   return {
     ...client,
+    logout,
     restart: (reason) => connection().restart(reason),
     retry: () => connection().retry(),
     wake: (cause) => connection().wake(cause),

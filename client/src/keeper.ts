@@ -1,8 +1,8 @@
 import { createAdopting } from "./adopting.ts";
 import { after } from "./clock.ts";
+import type { Inner } from "./inner.ts";
 import type { OutboxStore, StoreClient, StoredMessage } from "./item.ts";
 import type { Item } from "./lane.ts";
-import type { Queue } from "./queue.ts";
 import { safeStore } from "./safe-store.ts";
 
 /** How often is looked for messages of pages that are gone, while connected. */
@@ -22,8 +22,8 @@ export interface Keeper {
   close(): void;
   /** Deletes all of the user. */
   wipe(): Promise<void>;
-  /** @returns looks for messages of pages that are gone; with a signal, now and then until it aborts */
-  adopting(queue: Queue, events: { over(): boolean; came(): void }): (signal?: AbortSignal) => void;
+  /** Looks for messages of pages that are gone: at once, with every connection, and now and then while it stands. */
+  adopt(inner: Inner): void;
 }
 
 /** Keeps messages in a store. */
@@ -38,12 +38,14 @@ export function createKeeper(store: OutboxStore, { clock, emit, error }: StoreCl
     close: () => ask("close"),
     wipe: async () => ask("wipe"),
 
-    adopting(queue, events) {
-      const adopt = createAdopting(queue, ask, { emit }, events);
-      return function look(signal) {
-        adopt();
-        if (signal && store.adopt) after(clock, ADOPT_EVERY_MS, signal, () => look(signal));
+    adopt({ outbox, roster, signal, on }) {
+      const look = createAdopting(outbox.messages, ask, { emit }, { over: () => signal.aborted, came: outbox.changed });
+      const lookOften = (link: AbortSignal) => {
+        look();
+        if (store.adopt) after(clock, ADOPT_EVERY_MS, link, () => lookOften(link));
       };
+      look();
+      on("flush", () => lookOften(roster.link!));
     },
   };
 }

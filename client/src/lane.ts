@@ -32,8 +32,6 @@ export interface Item {
   overdueAt: number;
   asked: number;
   failures: number;
-  /** It waited when the connection came, and counts for the flush rate. */
-  flushed: boolean;
   /** Takes it off the signal of its sender. */
   detach: () => void;
 }
@@ -45,7 +43,6 @@ export const unsent = () => ({
   overdueAt: 0,
   asked: 0,
   failures: 0,
-  flushed: false,
   detach: () => {},
 });
 

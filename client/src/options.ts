@@ -6,8 +6,8 @@ import type { Recorder } from "./recorder.ts";
 import type { Tabs } from "./sharing.ts";
 import type { OpenTransport, SocketConstructor } from "./transport.ts";
 
-/** Options of `connect`; every one may be left out. */
-export interface Options {
+/** Options of the core's `connect`; every one may be left out. */
+export interface CoreOptions {
   /**
    * Names this client to the server over all its reconnects; at most 200 characters. A new UUID unless given.
    * Use one value once: the server compares its attempt numbers, which begin at 1 in every new client.
@@ -33,20 +33,25 @@ export interface Options {
   readonly WebSocket?: SocketConstructor | undefined;
   /** Instead of a WebSocket: another tab that owns one. */
   readonly transport?: OpenTransport | undefined;
-  /** Where unanswered messages survive a reload: `persistOutbox()`. The core bundle keeps nothing. */
-  readonly store?: OutboxStore | OpenStore | undefined;
-  /** How this client shares one connection with the other tabs: `shareTabs()`. The core bundle shares nothing. */
-  readonly tabs?: Tabs | false | undefined;
   /**
    * The opaque identity key that the server issued (`data-key` of `{% reconnect_client %}`'s script): a server refuses
    * a socket of anybody else, and tabs share and messages persist under it alone.
    */
   readonly key?: string | undefined;
-  readonly recorder?: Recorder | undefined;
   readonly clock?: Clock | undefined;
   readonly random?: Random | undefined;
+  /** React to `online` and to getting visible; the whole client to page life and the like, too: true. Sources may be given instead. */
+  readonly networkAware?: boolean | NetworkSources | undefined;
+}
+
+/** Options of `connect`; every one may be left out. */
+export interface Options extends CoreOptions {
+  /** Where unanswered messages survive a reload: `persistOutbox()`. */
+  readonly store?: OutboxStore | OpenStore | undefined;
+  /** How this client shares one connection with the other tabs: `shareTabs()`. */
+  readonly tabs?: Tabs | false | undefined;
+  /** Where measurements go. */
+  readonly recorder?: Recorder | undefined;
   /** The W3C trace context to send in HELLO. */
   readonly traceparent?: (() => string | undefined) | undefined;
-  /** React to `online`, page life and the like: true. Sources may be given instead. */
-  readonly networkAware?: boolean | NetworkSources | undefined;
 }

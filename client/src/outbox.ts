@@ -6,12 +6,12 @@ import { limitsOf, positive, type Limits, type MessageAck, type Reject } from ".
 import type { QueueEntry, Receipt, Sending } from "./item.ts";
 import { unsent, type Item, type Lane } from "./lane.ts";
 import { checkStream, encodePayload } from "./payload.ts";
-import { createQueue, type QueueSettings } from "./queue.ts";
+import { createQueue, type Queue, type QueueSettings } from "./queue.ts";
 import { uuid4 } from "./random.ts";
 import type { Settings } from "./settings.ts";
 import { onAbort } from "./signals.ts";
 
-export type OutboxSettings = QueueSettings & Pick<Settings, "clock" | "random" | "lamport" | "error">;
+export type OutboxSettings = QueueSettings & Pick<Settings, "clock" | "random" | "lamport" | "checking" | "error">;
 
 /** What the layers above hear and are asked; none of these may throw. */
 export interface OutboxEvents {
@@ -27,6 +27,7 @@ export interface OutboxEvents {
 export interface Outbox {
   readonly waiting: number;
   readonly queue: readonly QueueEntry[];
+  readonly messages: Queue;
   waitingOn(stream: string): number;
   /** Monotonic time at which the oldest message without an answer went out; Infinity: there is none. */
   unansweredSince(): number;
@@ -46,6 +47,8 @@ export interface Outbox {
    * @param final nothing will be sent any more: what nobody will wait for any longer, and was never sent, goes
    */
   abandon(reason: string, final?: boolean): void;
+  /** Messages came or went: tells, and sends what may be sent. */
+  changed(): void;
   /** Sends what may be sent now. Cheap to call too often. */
   pump(): void;
   ack(frame: MessageAck): void;
@@ -58,18 +61,14 @@ const MAX_FAILURES = 5;
 const ANSWER_MS = 10_000;
 
 export function createOutbox(settings: OutboxSettings, events: OutboxEvents): Outbox {
-  const { clock, random, recorder, lamport, keeper } = settings;
+  const { clock, random, lamport, keeper, emit } = settings;
   let producer = uuid4();
   let order = 0;
-  let over = false;
   const queue = createQueue(settings);
-  const adopt = keeper?.adopting(queue, { over: () => over, came: changed });
   const { items } = queue;
   let link: AbortController | null = null;
   let limits = limitsOf();
   let takeToken = tokenBucket(1, 1, 0);
-  let attempted = 0;
-  let succeeded = 0;
   let stopTimer = () => {};
   let timerAt = Infinity;
 
@@ -186,8 +185,6 @@ export function createOutbox(settings: OutboxSettings, events: OutboxEvents): Ou
     }
   }
 
-  adopt?.();
-
   return {
     get waiting() {
       return items.size;
@@ -201,7 +198,9 @@ export function createOutbox(settings: OutboxSettings, events: OutboxEvents): Ou
       return waiting;
     },
     unansweredSince: () => Math.min(...Array.from(items.values(), ({ sentAt }) => sentAt)),
+    messages: queue,
     drained: queue.drained,
+    changed,
     down,
     pump,
 
@@ -212,7 +211,7 @@ export function createOutbox(settings: OutboxSettings, events: OutboxEvents): Ou
         if (refusal) throw refusal;
         signal?.throwIfAborted();
         checkStream(stream);
-        const encoded = encodePayload(payload, limits.message_bytes);
+        const encoded = encodePayload(payload, limits.message_bytes, settings.checking);
         const place = { id, stream, lane: queue.lane(stream, stream, producer), origin: producer, order: ++order };
         const fresh = { n: null, producer: null, restored: false, ...unsent() };
         const item: Item = { ...place, ...encoded, createdAt: clock.wall(), resolve, reject, ...fresh };
@@ -232,16 +231,11 @@ export function createOutbox(settings: OutboxSettings, events: OutboxEvents): Ou
       limits = given;
       takeToken = tokenBucket(limits.rate, limits.burst, clock.now());
       for (const lane of queue.lanes.values()) lane.resumeAt = lane.retries = 0;
-      for (const item of items.values()) item.flushed = true;
-      attempted += items.size;
-      recorder.count("reconnect_flush_attempted_total", items.size);
+      emit("flush", Array.from(items.keys()));
       pump();
-      adopt?.(link.signal);
     },
 
     abandon(reason, final = false) {
-      if (over) return;
-      over = final;
       down();
       let kept = false;
       for (const item of [...items.values()]) {
@@ -268,10 +262,7 @@ export function createOutbox(settings: OutboxSettings, events: OutboxEvents): Ou
       const item = items.get(frame.id);
       if (!item) return; // answered before; a retry crossed the first answer
       item.lane.retries = 0;
-      if (item.flushed) {
-        recorder.count("reconnect_flush_succeeded_total");
-        recorder.gauge("reconnect_flush_success_rate", ++succeeded / attempted);
-      }
+      emit("acked", frame.id);
       queue.remove(item);
       events.acked(item.stream, frame);
       const { id, epoch = null, seq = null, result = null, duplicate = false } = frame;

@@ -4,13 +4,12 @@ import type { Position } from "./position.ts";
 import type { Lost } from "./receipts.ts";
 import type { Role, TabInfo } from "./sharing.ts";
 import type { State, StateChange } from "./state-machine.ts";
-import type { SubscribeOptions } from "./stream.ts";
+import type { CoreSubscribeOptions, SubscribeOptions } from "./stream.ts";
 import type { SyncState } from "./sync.ts";
 
-/** What `client.on` can listen for. */
-export interface ClientEvents extends PersistenceEvents {
+/** What `client.on` of the core can listen for. */
+export interface CoreEvents {
   stateChange: StateChange;
-  syncChange: SyncState;
   queueChange: { readonly waiting: number };
   /** The outbox holds 80 % of its messages. */
   highWater: { readonly waiting: number };
@@ -19,11 +18,16 @@ export interface ClientEvents extends PersistenceEvents {
   lost: Lost;
   /** Also a Rejected for each ERROR frame. Without a listener errors go to the console. */
   error: unknown;
-  /** The server is there and doesn't speak with us; the likely causes. */
-  handshake: { readonly causes: readonly string[] };
   /** A server frame of a type that is not the protocol's. */
   message: UnknownFrame;
+}
+
+/** What `client.on` can listen for. */
+export interface ClientEvents extends CoreEvents, PersistenceEvents {
+  syncChange: SyncState;
   change: Snapshot;
+  /** The server is there and doesn't speak with us; the likely causes. */
+  handshake: { readonly causes: readonly string[] };
 }
 
 /** Everything a page shows of a client, immutable: a new object only when something in it changed. */
@@ -46,26 +50,26 @@ export interface Snapshot {
 }
 
 /** One subscriber of one stream. */
-export interface Subscription {
+export interface CoreSubscription {
   readonly stream: string;
   readonly position: Position | null;
   /** Of the last applied entry; 0 for none. */
   readonly seq: number;
-  readonly sync: SyncState;
+  /** Nothing newer was known to the server when its last answer came, and the connection stands. */
+  readonly live: boolean;
   close(): void;
 }
 
-/** A connection to one consumer, with its streams and its outbox. Made by `connect`. */
-export interface Client {
+/** One subscriber of one stream. */
+export interface Subscription extends CoreSubscription {
+  readonly sync: SyncState;
+}
+
+/** A connection to one consumer, with its streams and its outbox. Made by the core's `connect`. */
+export interface CoreClient {
   readonly clientId: string;
   readonly url: string;
   readonly state: State;
-  /** How fresh the subscribed streams are, as one. The same object until it changes. */
-  readonly sync: SyncState;
-  /** The same object until something in it changes: made for `useSyncExternalStore`. */
-  readonly snapshot: Snapshot;
-  /** What this tab is to the connection of this browser. */
-  readonly role: Role;
   /** Messages without an answer. */
   readonly waiting: number;
   /** The messages without an answer, oldest first. The same array until it changes. */
@@ -74,9 +78,9 @@ export interface Client {
   readonly signal: AbortSignal;
 
   /** Listens until the returned function is called, `signal` aborts, or the client is closed. */
-  on<K extends keyof ClientEvents>(
+  on<K extends keyof CoreEvents>(
     event: K,
-    handler: (value: ClientEvents[K]) => void,
+    handler: (value: CoreEvents[K]) => void,
     options?: { signal?: AbortSignal | undefined },
   ): () => void;
 
@@ -86,7 +90,7 @@ export interface Client {
    *
    * @throws PayloadError for a bad stream name or too many streams, ClosedError after `close`
    */
-  subscribe(name: string, options?: SubscribeOptions): Subscription;
+  subscribe(name: string, options?: CoreSubscribeOptions): CoreSubscription;
 
   /**
    * Sends a message; it is queued while there is no connection and sent again until its fate is known.
@@ -103,6 +107,27 @@ export interface Client {
   /** The user asks again: from FAILED, or instead of waiting for the next attempt. */
   retry(): void;
 
+  /** Ends the client for good. Unsent messages reject with ClosedError, sent ones with OutcomeUnknown. */
+  close(code?: number, reason?: string): void;
+}
+
+/** A connection to one consumer, shared by the tabs of this browser. Made by `connect`. */
+export interface Client extends CoreClient {
+  /** How fresh the subscribed streams are, as one. The same object until it changes. */
+  readonly sync: SyncState;
+  /** The same object until something in it changes: made for `useSyncExternalStore`. */
+  readonly snapshot: Snapshot;
+  /** What this tab is to the connection of this browser. */
+  readonly role: Role;
+
+  on<K extends keyof ClientEvents>(
+    event: K,
+    handler: (value: ClientEvents[K]) => void,
+    options?: { signal?: AbortSignal | undefined },
+  ): () => void;
+
+  subscribe(name: string, options?: SubscribeOptions): Subscription;
+
   /** A leader gives the connection to another tab, if there is one. Nothing is lost. */
   resign(): void;
 
@@ -111,7 +136,4 @@ export interface Client {
    * persisted for them.
    */
   logout(): void;
-
-  /** Ends the client for good. Unsent messages reject with ClosedError, sent ones with OutcomeUnknown. */
-  close(code?: number, reason?: string): void;
 }

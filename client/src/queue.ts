@@ -7,7 +7,7 @@ import type { Settings } from "./settings.ts";
 /** Of the messages that it holds at most: where `highWater` is told. */
 const HIGH_WATER = 0.8;
 
-export type QueueSettings = Pick<Settings, "maxQueue" | "maxQueueBytes" | "keeper" | "recorder" | "emit" | "changed">;
+export type QueueSettings = Pick<Settings, "maxQueue" | "maxQueueBytes" | "keeper" | "emit" | "changed">;
 
 /**
  * Messages without an answer, bounded by number and bytes (design 11.5). Restored ones stand outside of the bounds: the
@@ -44,7 +44,7 @@ export interface Queue {
 }
 
 export function createQueue(settings: QueueSettings): Queue {
-  const { maxQueue, maxQueueBytes, keeper, recorder, emit } = settings;
+  const { maxQueue, maxQueueBytes, keeper, emit } = settings;
   const items = new Map<string, Item>();
   const lanes = new Map<string, Lane>();
   let entries: readonly QueueEntry[] | null = null;
@@ -95,12 +95,11 @@ export function createQueue(settings: QueueSettings): Queue {
         bytes -= old.bytes;
       }
       if (count > 0 || bytes > 0) {
-        recorder.count("reconnect_outbox_refused_total");
+        emit("overflow", items.size);
         throw new QueueOverflowError("full of messages that wait for an answer");
       }
       for (const { old, reason } of evicted) {
         remove(old);
-        recorder.count("reconnect_outbox_evicted_total", 1, { reason });
         old.reject(new QueueOverflowError(`evicted (${reason})`));
       }
       insert(item);
@@ -123,7 +122,6 @@ export function createQueue(settings: QueueSettings): Queue {
     changed() {
       entries = null;
       const waiting = items.size;
-      recorder.observe("ws_queue_depth", waiting);
       emit("queueChange", { waiting });
       settings.changed();
       const wasHigh = high;

@@ -142,7 +142,7 @@ export function createRoster({ clock, changed }: Settings, transmit: (frame: Cli
         stream.wantsSnapshot = true;
         if (!stream.stopRetry) want(stream);
       }
-      const subscriber: Subscriber = { handlers: options, sync: null };
+      const subscriber: Subscriber = { handlers: options };
       stream.subscribers.add(subscriber);
       changed();
       return { stream, subscriber };

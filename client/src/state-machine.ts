@@ -1,5 +1,5 @@
 import { StateTransitionError } from "./errors.ts";
-import type { Recorder } from "./recorder.ts";
+import type { Settings } from "./settings.ts";
 
 /** The states of a connection, the blueprint's. CONNECTED means that WELCOME came. */
 export type State = "DISCONNECTED" | "RECONNECTING" | "CONNECTED" | "FAILED";
@@ -27,11 +27,11 @@ export const TRANSITIONS: Readonly<Record<State, readonly State[]>> = {
 export class StateMachine {
   state: State = "DISCONNECTED";
   #scope = new AbortController();
-  readonly #recorder: Recorder;
+  readonly #emit: Settings["emit"];
   readonly #onChange: (change: StateChange) => void;
 
-  constructor(recorder: Recorder, onChange: (change: StateChange) => void) {
-    this.#recorder = recorder;
+  constructor(emit: Settings["emit"], onChange: (change: StateChange) => void) {
+    this.#emit = emit;
     this.#onChange = onChange;
   }
 
@@ -49,7 +49,7 @@ export class StateMachine {
     const from = this.state;
     if (from === to) return;
     if (!TRANSITIONS[from].includes(to)) {
-      this.#recorder.count("reconnect_fsm_invalid_transitions_total", 1, { from, to });
+      this.#emit("illegal", { from, to });
       throw new StateTransitionError(from, to);
     }
     const left = this.#scope;
@@ -61,7 +61,6 @@ export class StateMachine {
     } catch {
       // A listener that throws must not stop the transition half-way.
     }
-    this.#recorder.count("reconnect_fsm_transitions_total", 1, { from, to });
     this.#onChange({ from, to, reason });
   }
 }

@@ -25,12 +25,11 @@ export interface EventsInfo {
 }
 
 /** One subscriber's handlers. A throwing one is reported, and mended by one snapshot (protocol 5.6). */
-export interface SubscribeOptions {
+export interface CoreSubscribeOptions {
   /** Replaces the state of the stream, whatever was before. `state` is null where the application has no snapshot. */
   onSnapshot?(state: unknown, info: SnapshotInfo): void;
   /** Entries in order, without gaps or repeats. */
   onEvents?(entries: readonly Entry[], info: EventsInfo): void;
-  onSync?(sync: SyncState): void;
   /** Aborting closes the subscription. */
   signal?: AbortSignal | undefined;
   /**
@@ -40,9 +39,13 @@ export interface SubscribeOptions {
   position?: WirePosition | null | undefined;
 }
 
+/** What the whole client takes, too. */
+export interface SubscribeOptions extends CoreSubscribeOptions {
+  onSync?(sync: SyncState): void;
+}
+
 export interface Subscriber {
   readonly handlers: SubscribeOptions;
-  sync: SyncState | null;
 }
 
 /** After a mending snapshot a stream must be live so long before a throwing handler gets another (protocol 5.6). */
@@ -147,12 +150,5 @@ export class Stream {
     if (again && !(this.live && now - Math.max(this.changedAt, this.mendedAt) >= MEND_AGAIN_MS)) return false;
     this.mendedAt = now;
     return true;
-  }
-
-  /** @param heard there is a link, and its server was heard in time */
-  sync(heard: boolean, waiting: number): SyncState {
-    const since = this.brokenAt ?? (heard && !this.unverified ? null : this.verifiedAt);
-    if (since !== null) return { kind: "stale", since, waiting };
-    return this.live ? { kind: "live", waiting } : { kind: "catching-up", n: this.caughtUp, waiting };
   }
 }

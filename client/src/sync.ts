@@ -6,10 +6,6 @@ export type SyncState =
   /** Nothing is proved since `since` (milliseconds since 1970). */
   | { readonly kind: "stale"; readonly since: number; readonly waiting: number };
 
-export function sameSync(a: SyncState, b: SyncState): boolean {
-  return JSON.stringify(a) === JSON.stringify(b);
-}
-
 /** The state of several streams as one: the least fresh decides. */
 export function worst(states: readonly SyncState[], waiting: number): SyncState {
   let since = Infinity;

@@ -23,7 +23,8 @@ export { telemetryRecorder } from "./telemetry.ts";
 export type { Clock } from "./clock.ts";
 export type { Entry, SnapshotReason, UnknownFrame } from "./frames.ts";
 export type { NetworkSources } from "./network.ts";
-export type { Options } from "./options.ts";
+export type { CoreApi } from "./api.ts";
+export type { CoreOptions, Options } from "./options.ts";
 export type {
   OpenStore,
   OutboxStore,
@@ -35,13 +36,21 @@ export type {
 } from "./item.ts";
 export type { PersistOptions } from "./persistence/index.ts";
 export type { Position } from "./position.ts";
-export type { Client, ClientEvents, Snapshot, Subscription } from "./public.ts";
+export type {
+  Client,
+  ClientEvents,
+  CoreClient,
+  CoreEvents,
+  CoreSubscription,
+  Snapshot,
+  Subscription,
+} from "./public.ts";
 export type { Random } from "./random.ts";
 export type { Lost } from "./receipts.ts";
 export type { Labels, Recorder, Report } from "./recorder.ts";
 export type { TelemetryOptions } from "./telemetry.ts";
 export type { State, StateChange } from "./state-machine.ts";
-export type { EventsInfo, SnapshotInfo, SubscribeOptions } from "./stream.ts";
+export type { CoreSubscribeOptions, EventsInfo, SnapshotInfo, SubscribeOptions } from "./stream.ts";
 export type { SyncState } from "./sync.ts";
 export type { Ending, OpenTransport, SocketConstructor, SocketLike, Transport, TransportEvents } from "./transport.ts";
 export type { Role, TabInfo, Tabs } from "./sharing.ts";

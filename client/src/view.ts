@@ -1,10 +1,8 @@
-import type { Connection } from "./link.ts";
-import type { Outbox } from "./outbox.ts";
-import type { Snapshot } from "./public.ts";
-import type { Roster } from "./roster.ts";
-import type { Settings } from "./settings.ts";
+import { extend } from "./extend.ts";
+import type { Inner } from "./inner.ts";
+import type { Snapshot, Subscription } from "./public.ts";
 import type { TabsLink } from "./sharing.ts";
-import type { Stream } from "./stream.ts";
+import type { Stream, Subscriber } from "./stream.ts";
 import { worst, type SyncState } from "./sync.ts";
 import { onceATurn } from "./turn.ts";
 
@@ -12,21 +10,15 @@ import { onceATurn } from "./turn.ts";
 export interface View {
   sync(): SyncState;
   snapshot(): Snapshot;
-  syncOf(stream: Stream): SyncState;
-  /** Something may have changed: told when this turn of the event loop is done. */
-  touch(): void;
-  /** Tells what changed since it was last told. */
-  refresh(): void;
 }
 
-export function createView(
-  { clientId, emit, error }: Settings,
-  connection: Connection,
-  link: TabsLink,
-  roster: Roster,
-  outbox: Outbox,
-): View {
+/** Watches a client: tells its application and its subscribers what people may see, when that changed. */
+export function createView({ client, settings, connection, roster, outbox, on }: Inner, link: TabsLink): View {
+  const { emit, error } = settings;
+  const { clientId } = client;
   const { streams } = roster;
+  /** What each subscriber was told. */
+  const told = new WeakMap<Subscriber, SyncState>();
   let sync: SyncState | null = null;
   let toldSync: SyncState | null = null;
   let snapshot: Snapshot | null = null;
@@ -37,7 +29,8 @@ export function createView(
   const heard = () => roster.link !== null && !connection.overdue;
 
   function syncOf(stream: Stream): SyncState {
-    return stream.sync(heard() && streams.get(stream.name) === stream, outbox.waitingOn(stream.name));
+    const current = heard() && streams.get(stream.name) === stream;
+    return freshness(stream, current, outbox.waitingOn(stream.name));
   }
 
   function currentSync(): SyncState {
@@ -65,18 +58,23 @@ export function createView(
     return (snapshot = same(snapshot, { state, attempt, retryAt, session, clientId, role, tabs, ...both }));
   }
 
+  function tell(subscriber: Subscriber, now: SyncState): void {
+    try {
+      subscriber.handlers.onSync?.(now);
+    } catch (cause) {
+      error(cause);
+    }
+  }
+
   function refresh(): void {
     dirty = true;
     for (const stream of streams.values()) {
       for (const subscriber of [...stream.subscribers]) {
-        const before = subscriber.sync;
-        const now = (subscriber.sync = same(before, syncOf(stream)));
+        const before = told.get(subscriber) ?? null;
+        const now = same(before, syncOf(stream));
         if (now === before) continue;
-        try {
-          subscriber.handlers.onSync?.(now);
-        } catch (cause) {
-          error(cause);
-        }
+        told.set(subscriber, now);
+        tell(subscriber, now);
       }
     }
     const now = currentSnapshot();
@@ -84,16 +82,31 @@ export function createView(
     if (now !== toldSnapshot) emit("change", (toldSnapshot = now));
   }
 
-  return {
-    sync: currentSync,
-    snapshot: currentSnapshot,
-    syncOf,
-    refresh,
-    touch() {
-      dirty = true;
-      refreshSoon();
-    },
-  };
+  on("touch", () => {
+    dirty = true;
+    refreshSoon();
+  });
+  on("closed", refresh);
+  on("denied", (stream) => {
+    // Nothing follows for its subscribers; that much they are still told.
+    for (const subscriber of [...stream.subscribers]) tell(subscriber, freshness(stream, false, 0));
+  });
+  on("subscribed", ({ subscription, stream }) => {
+    extend(subscription as Subscription, {
+      get sync() {
+        return syncOf(stream);
+      },
+    });
+  });
+
+  return { sync: currentSync, snapshot: currentSnapshot };
+}
+
+/** @param heard there is a link, and its server was heard in time */
+function freshness({ brokenAt, unverified, verifiedAt, live, caughtUp }: Stream, heard: boolean, waiting: number): SyncState {
+  const since = brokenAt ?? (heard && !unverified ? null : verifiedAt);
+  if (since !== null) return { kind: "stale", since, waiting };
+  return live ? { kind: "live", waiting } : { kind: "catching-up", n: caughtUp, waiting };
 }
 
 /** The old object where the new one says the same: people compare by identity. */

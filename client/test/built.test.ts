@@ -2,6 +2,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import vm from "node:vm";
 import { describe, expect, test, vi } from "vitest";
+import type { CoreApi } from "../src/api.ts";
 import type { ReconnectChannels as Api } from "../src/index.ts";
 import { FakeServer } from "../src/testing.ts";
 
@@ -59,6 +60,33 @@ test("the script for pages without modules", async () => {
   delete scope.ReconnectChannels;
   vm.runInThisContext(readFileSync(new URL("reconnect-channels.iife.min.js", STATIC), "utf8"));
   await drive(scope.ReconnectChannels as typeof Api);
+});
+
+test("the core: one tab's client, and nothing beside it", async () => {
+  delete scope[KEY];
+  delete scope.ReconnectChannels;
+  const module = await load("reconnect-channels-core.min.js", "core");
+  const api = module["default"] as CoreApi;
+  expect(scope.ReconnectChannels).toBe(api);
+  const server = new FakeServer();
+  const client = api.connect("ws://test/ws/", { WebSocket: server.WebSocket, baseMs: 1, maxMs: 1 });
+  const seen: unknown[] = [];
+  const subscription = client.subscribe("s", {
+    onSnapshot: (state) => seen.push({ state }),
+    onEvents: (entries) => seen.push(...entries.map(({ payload }) => payload)),
+  });
+  expect(subscription.live).toBe(false);
+  await client.send("s", 1);
+  server.drop();
+  await vi.waitFor(() => expect(server.sockets).toHaveLength(2));
+  expect(await client.send("s", 2)).toMatchObject({ seq: 2, duplicate: false });
+  await vi.waitFor(() => expect(seen).toEqual([{ state: null }, 1, 2]));
+  expect(subscription).toMatchObject({ stream: "s", seq: 2, live: true });
+  expect(server.sockets[1]!.of("HELLO")).toMatchObject([{ client_id: client.clientId, term: 0, attempt: 2 }]);
+  await expect(client.send("s", NaN)).rejects.toBeInstanceOf(api.PayloadError);
+  client.close();
+  expect(client.state).toBe("DISCONNECTED");
+  for (const lacking of ["sync", "snapshot", "role", "logout", "resign"]) expect(client).not.toHaveProperty(lacking);
 });
 
 describe("files that are served", () => {

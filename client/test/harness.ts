@@ -1,13 +1,32 @@
-import { afterEach, beforeEach, expect, vi } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { connect, type Client } from "../src/index.ts";
 import type { Options } from "../src/options.ts";
 import type { Recorder } from "../src/recorder.ts";
 import type { SubscribeOptions } from "../src/stream.ts";
 import { FakeServer } from "../src/testing.ts";
 
+/** These tests run with the core, too. */
+const core = process.env["BUNDLE"] === "core";
+let skip: (note?: string) => never;
+
+/** A test of what the core doesn't have. */
+export const wholeTest = test.skipIf(core);
+
+/** A test that looks at what the core lacks is the whole client's, and skipped with the core. */
+function wholeOnly<T extends object>(object: T, lacking: readonly string[]): T {
+  if (!core) return object;
+  return new Proxy(object, {
+    get(target, name) {
+      if (lacking.includes(String(name))) skip(`the core has no ${String(name)}`);
+      return Reflect.get(target, name) as unknown;
+    },
+  });
+}
+
 /** Fake timers around every test of the file; microtasks stay real. */
 export function useFakeTime(): void {
-  beforeEach(() => {
+  beforeEach((context) => {
+    skip = context.skip;
     vi.useFakeTimers({
       now: 1_000_000,
       toFake: ["setTimeout", "clearTimeout", "setInterval", "clearInterval", "Date", "performance"],
@@ -61,6 +80,7 @@ const EVENTS = [
 
 /** A client and its server. The random is 0.5 unless given. */
 export function world(options: Options = {}, server = new FakeServer()): World {
+  if (core && (options.store || options.traceparent)) skip("the core keeps nothing, and measures nothing");
   const recorder = metrics();
   const client = connect("ws://test/ws/", {
     WebSocket: server.WebSocket,
@@ -74,7 +94,12 @@ export function world(options: Options = {}, server = new FakeServer()): World {
     heard[event] = [];
     client.on(event, (value) => heard[event]!.push(value));
   }
-  return { server, client, recorder, heard };
+  return {
+    server,
+    client: wholeOnly(client, ["sync", "snapshot", "role"]),
+    recorder: wholeOnly(recorder, ["counters", "values"]),
+    heard: wholeOnly(heard, ["handshake", "syncChange", "change"]),
+  };
 }
 
 /** A world that is connected. */

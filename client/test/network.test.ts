@@ -1,7 +1,7 @@
 import { describe, expect, test, vi } from "vitest";
 import type { NetworkSources } from "../src/network.ts";
 import { FakeServer } from "../src/testing.ts";
-import { connected, settle, useFakeTime, world } from "./harness.ts";
+import { connected, settle, useFakeTime, world, wholeTest } from "./harness.ts";
 
 useFakeTime();
 
@@ -22,17 +22,22 @@ function browser() {
   };
 }
 
+type Wake = [string, (page: ReturnType<typeof browser>) => void];
+
 /** Each way in which a page learns that now may be a good time. */
-const WAKES: [string, (page: ReturnType<typeof browser>) => void][] = [
+const WAKES: Wake[] = [
   ["online", ({ window, fire }) => fire(window, "online")],
-  ["a change of the network", ({ connection, fire }) => fire(connection, "change")],
   ["getting visible", ({ document, fire }) => fire(document, "visibilitychange")],
+];
+/** And those of the whole client. */
+const PAGE_WAKES: Wake[] = [
+  ["a change of the network", ({ connection, fire }) => fire(connection, "change")],
   ["pageshow", ({ window, fire }) => fire(window, "pageshow")],
   ["resume, at the document", ({ document, fire }) => fire(document, "resume")],
 ];
 
 describe("while RECONNECTING", () => {
-  test.each(WAKES)("%s: an attempt at once", async (_, wake) => {
+  const triesAtOnce = async (_: string, wake: Wake[1]) => {
     const page = browser();
     const { client, server } = await connected({ networkAware: page.networkAware, baseMs: 20_000 });
     server.drop();
@@ -42,7 +47,9 @@ describe("while RECONNECTING", () => {
     await settle();
     expect(server.sockets).toHaveLength(2);
     expect(client.state).toBe("CONNECTED");
-  });
+  };
+  test.each(WAKES)("%s: an attempt at once", triesAtOnce);
+  wholeTest.each(PAGE_WAKES)("%s: an attempt at once", triesAtOnce);
 
   test("at most one attempt a second, and the last event is not lost", async () => {
     const page = browser();
@@ -107,7 +114,7 @@ describe("while RECONNECTING", () => {
 });
 
 describe("while CONNECTED", () => {
-  test.each(WAKES)("%s: a probe; an answer is all it takes", async (_, wake) => {
+  const probes = async (_: string, wake: Wake[1]) => {
     const page = browser();
     const { client, server } = await connected({ networkAware: page.networkAware });
     await settle(2_000);
@@ -117,7 +124,9 @@ describe("while CONNECTED", () => {
     await settle(5_000);
     expect(client.state).toBe("CONNECTED");
     expect(server.sockets).toHaveLength(1);
-  });
+  };
+  test.each(WAKES)("%s: a probe; an answer is all it takes", probes);
+  wholeTest.each(PAGE_WAKES)("%s: a probe; an answer is all it takes", probes);
 
   test("no answer within 3 s is the end", async () => {
     const page = browser();
@@ -131,7 +140,7 @@ describe("while CONNECTED", () => {
     expect(client.state).toBe("RECONNECTING");
   });
 
-  test("a machine that slept is noticed by the clock", async () => {
+  wholeTest("a machine that slept is noticed by the clock", async () => {
     const page = browser();
     const { server } = await connected({ networkAware: page.networkAware });
     await settle(4_000);
@@ -152,7 +161,7 @@ describe("while CONNECTED", () => {
     expect(server.socket.of("SUBSCRIBE")).toHaveLength(0);
   });
 
-  test("new estimates of the same connection are no change", async () => {
+  wholeTest("new estimates of the same connection are no change", async () => {
     const page = browser();
     page.connection.type = "wifi";
     const { server } = await connected({ networkAware: page.networkAware });
@@ -168,7 +177,7 @@ describe("while CONNECTED", () => {
 });
 
 describe("a page that sleeps", () => {
-  test.each([
+  wholeTest.each([
     ["pagehide", "pageshow"],
     ["freeze", "resume"],
   ])("%s closes the socket, %s comes back; messages wait", async (sleep, wake) => {
@@ -189,7 +198,7 @@ describe("a page that sleeps", () => {
   });
 });
 
-test("close() takes every listener off", async () => {
+wholeTest("close() takes every listener off", async () => {
   const page = browser();
   const listeners = new Set<string>();
   for (const target of [page.window, page.document, page.connection]) {

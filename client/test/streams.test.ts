@@ -1,7 +1,7 @@
 import { describe, expect, test, vi } from "vitest";
 import { PayloadError, Rejected } from "../src/index.ts";
 import { FakeServer } from "../src/testing.ts";
-import { collector, connected, settle, useFakeTime, world } from "./harness.ts";
+import { collector, connected, settle, useFakeTime, world, wholeTest } from "./harness.ts";
 
 useFakeTime();
 
@@ -45,7 +45,7 @@ describe("subscribing", () => {
     expect(server.socket.of("UNSUBSCRIBE")).toEqual([]);
   });
 
-  test("snapshots with state, and what subscribers are told of them", async () => {
+  wholeTest("snapshots with state, and what subscribers are told of them", async () => {
     const server = new FakeServer();
     server.publish("s", 1);
     server.log("s").state = { cards: [1] };
@@ -323,7 +323,7 @@ describe("applying", () => {
 });
 
 describe("a handler that throws", () => {
-  test("advances the position, is reported, marks the stream stale and gets one snapshot", async () => {
+  wholeTest("advances the position, is reported, marks the stream stale and gets one snapshot", async () => {
     const { client, server, heard } = await connected();
     let fails = true;
     const screen = collector();
@@ -352,7 +352,7 @@ describe("a handler that throws", () => {
     expect(screen.seen).toEqual([{ state: null }, { state: null }, 1]);
   });
 
-  test("again gets no second snapshot until the stream was live for a while", async () => {
+  wholeTest("again gets no second snapshot until the stream was live for a while", async () => {
     const { client, server } = await connected();
     const subscription = client.subscribe("s", {
       onEvents() {
@@ -377,7 +377,7 @@ describe("a handler that throws", () => {
 });
 
 describe("ERROR", () => {
-  test("403 ends the streams that it names, for good", async () => {
+  wholeTest("403 ends the streams that it names, for good", async () => {
     const { client, server, heard } = await connected();
     const onSync = vi.fn();
     const bad = client.subscribe("bad", { onSync });
@@ -546,7 +546,7 @@ describe("what people see", () => {
     expect(heard["change"]!.at(-1)).toBe(client.snapshot);
   });
 
-  test("onSync follows the one stream", async () => {
+  wholeTest("onSync follows the one stream", async () => {
     const { client, server } = await connected();
     const kinds: string[] = [];
     client.subscribe("s", { onSync: ({ kind }) => kinds.push(kind) });

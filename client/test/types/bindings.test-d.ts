@@ -1,6 +1,6 @@
 /** The hooks, the element and the composable as applications import them. */
 import type { Client, Entry, QueueEntry, Receipt, State, SyncState } from "reconnect-channels";
-import ReconnectChannels, { connect as connectCore } from "reconnect-channels/core";
+import ReconnectChannels, { connect as connectCore, type Client as CoreClient } from "reconnect-channels/core";
 import { ReconnectStreamElement } from "reconnect-channels/element";
 import { useResilientWS, useStream } from "reconnect-channels/react";
 import { Inspector, useInspector } from "reconnect-channels/react-inspector";
@@ -66,8 +66,23 @@ void vue.waiting.toFixed();
 
 // -- the small client ----------------------------------------------------------------------------
 
-is<Equal<ReturnType<typeof connectCore>, Client>>();
-void ReconnectChannels.connect("/ws/");
+const small = connectCore("/ws/", { maxMs: 1000, networkAware: false });
+is<Equal<typeof small, CoreClient>>();
+void ReconnectChannels.connect("/ws/").subscribe("s", { onEvents: (entries) => void entries }).live;
+// @ts-expect-error: snapshots are the whole client's
+void small.snapshot;
+// @ts-expect-error: so is the state for people
+void small.sync;
+// @ts-expect-error: and what it tells
+small.on("syncChange", () => {});
+// @ts-expect-error: and each stream's
+small.subscribe("s", { onSync() {} });
+// @ts-expect-error: and measurements
+connectCore("/ws/", { recorder: { count() {}, observe() {}, gauge() {} } });
+// @ts-expect-error: and messages that survive the page
+connectCore("/ws/", { store: { save() {}, remove() {} } });
+// @ts-expect-error: components need the whole client
+useResilientWS("/ws/", { connect: connectCore });
 // @ts-expect-error: tabs are the whole client's
 void ReconnectChannels.shareTabs;
 
