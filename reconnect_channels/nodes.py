@@ -115,6 +115,13 @@ def bury(name: str) -> None:
     Node.objects.using(alias()).filter(name=name).exclude(reaped=None).delete()
 
 
+def is_settled(name: str) -> bool:
+    """Whether nothing is left to be done: no other node is overdue, and no client is away."""
+    using = alias()
+    overdue = Node.objects.using(using).exclude(name=name).filter(seen__lt=Now() - _timeout() / 2)
+    return not (overdue.exists() or ClientSession.objects.using(using).filter(state=State.AWAY).exists())
+
+
 def find_lost() -> int:
     """Sessions that nobody has seen for long, on whichever node: their end was lost. Returns how many."""
     limit = timezone.now() - STALE * timedelta(seconds=settings().SESSION_REFRESH)

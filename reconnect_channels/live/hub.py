@@ -24,7 +24,7 @@ from ..protocol.codes import Resync
 from ..protocol.entry import Entry
 from ..protocol.position import Position
 from ..protocol.recovery import Head
-from ..protocol.window import PAGE_BYTES, PAGE_ENTRIES, Page, Slice
+from ..protocol.window import PAGE_ENTRIES, Page, Slice
 from ..publication import node_clock
 from ..snapshots import Snapshot
 from . import drain
@@ -185,8 +185,7 @@ class Hub:
         """A socket that was greeted has ended. Synchronous: safe under cancellation."""
         self.holders.leave(session, connection)
         self.roster.leave(session, connection, code)
-        if self._services and not self.roster.live and self._resting is None:
-            self._resting = self.loop.call_later(settings().GRACE, self._rest)
+        self._rest_soon()
 
     # -- services ----------------------------------------------------------------------------------
 
@@ -215,9 +214,22 @@ class Hub:
             self.spawn(old.ungroup(name))
             self.feeds[name].grouped = self.spawn(self._wakeups.group(name))
 
-    def _rest(self) -> None:
+    def _rest_soon(self) -> None:
+        if self._services and not self.roster.live and self._resting is None:
+            wait = max(settings().GRACE, settings().SESSION_FLUSH)
+            self._resting = self.loop.call_later(wait, self._rested)
+
+    def _rested(self) -> None:
         self._resting = None
-        if not self.feeds and not self.roster.live:
+        self._rest()
+
+    def _rest(self) -> None:
+        """Ends the services when there is nothing to do."""
+        if self.feeds or self.roster.live:
+            return
+        if self._registrar is not None and self._registrar.busy:
+            self._rest_soon()
+        else:
             self._stop()
 
     def _stop(self) -> None:
@@ -411,7 +423,7 @@ class Hub:
             return (await self._reader.read(log, log.heads, [feed.name]))[feed.name]  # type: ignore[no-any-return]
         return head
 
-    async def page(self, feed: Feed, after: Position, max_bytes: int = PAGE_BYTES) -> Page:
+    async def page(self, feed: Feed, after: Position, max_bytes: int | None = None) -> Page:
         """The next page after a position, from the ring or the log; the same page is read once.
 
         Raises Mismatch when the position is not in the log (any more).

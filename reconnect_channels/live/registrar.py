@@ -79,7 +79,13 @@ class Registrar:
         self._sound_since: float | None = None  # heartbeats have come through since then
         self._reap_at = 0.0
         self._noted: set[str] = set()
+        self._settled = True
         roster.begin(self.node)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is left to do even if no socket is here any more."""
+        return not (self._settled and self._roster.is_written)
 
     async def run(self) -> None:
         """Until cancelled; then says what there is left to say."""
@@ -122,8 +128,7 @@ class Registrar:
         await self._note_streams()
         if now >= self._reap_at:
             self._reap_at = now + settings().NODE_TIMEOUT * random.uniform(0.15, 0.3)
-            if self._sound_since is not None and now - self._sound_since >= settings().NODE_TIMEOUT:
-                await self._reap()
+            await self._reap(now)
 
     async def _beat(self, now: float) -> bool:
         if not self._begun:
@@ -152,6 +157,8 @@ class Registrar:
                 self._roster.put_back(rows)
                 raise
             self._roster.wrote(rows, written, self._loop.time())
+            if any(row.state is sessions.State.AWAY for row in rows):
+                self._settled = False
 
     async def _compare(self) -> None:
         """Finds sessions that another node took over, where the layer didn't tell: one count a heartbeat."""
@@ -167,15 +174,20 @@ class Registrar:
 
     # -- the dead ----------------------------------------------------------------------------------
 
-    async def _reap(self) -> None:
-        """Each dead node is cleared up after by one of the others."""
+    async def _reap(self, now: float) -> None:
+        """Each dead node is cleared up after by one of the others, and one that was sound itself meanwhile:
+
+        after an outage of the database all seem dead.
+        """
+        sound = self._sound_since is not None and now - self._sound_since >= settings().NODE_TIMEOUT
         try:
             await self._write(nodes.find_lost)
-            for dead in await self._write(nodes.claim_dead):
+            for dead in await self._write(nodes.claim_dead) if sound else ():
                 await self._discard(dead)
                 await self._write(nodes.bury, dead.name)
                 logger.info("Node %s was silent: its sessions are reaped", dead.name)
             await self._write(sessions.end_absent)
+            self._settled = await self._write(nodes.is_settled, self.node)
         except Exception as error:
             stale_socket_cleanup_errors.value += 1
             logger.warning("What a dead node left couldn't be cleared up, it is tried again: %s", error)

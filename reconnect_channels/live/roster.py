@@ -170,6 +170,11 @@ class Roster:
         """How many live sessions have a row that says so, if nobody changed it; at least."""
         return self.live - len(self._dirty)
 
+    @property
+    def is_written(self) -> bool:
+        """Whether the rows know everything."""
+        return not (self._dirty or self._ended)
+
     def doubt(self, held: Collection[str]) -> None:
         """Has those written again whose rows, read just now, don't say that they are here."""
         for key, seat in self._seats.items():

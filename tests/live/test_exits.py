@@ -13,6 +13,7 @@ from redis import Redis
 from reconnect_channels import announcement
 from reconnect_channels.consumers import DedupMixin, DeltaSyncMixin
 from reconnect_channels.live.hub import close_hub, get_hub
+from reconnect_channels.models import ClientSession, Node
 from reconnect_channels.testing import stop
 from tests.app.consumers import NotesConsumer
 from tests.live.peer import Peer, eventually, publish_all
@@ -75,6 +76,8 @@ class Exits:
         await closing
 
 
+# A node goes on until nobody is away any more and no other node is overdue.
+SOON = {"GRACE": 0.05, "SESSION_FLUSH": 0.02, "NODE_TIMEOUT": 1.0, "PRESENCE_GRACE": 0.0}
 EXITS = ["closes", "raises", "cancelled", "send_fails", "closes_while_an_entry_is_ready"]
 
 
@@ -87,6 +90,12 @@ def members(url: str) -> set[str]:
     return groups | channels
 
 
+async def _at_base() -> bool:
+    """Whether the rows know of no node and of no session that goes on."""
+    going_on = ClientSession.objects.exclude(state="ended")
+    return not (await Node.objects.aexists() or await going_on.aexists())
+
+
 def others() -> set[asyncio.Task[Any]]:
     return {task for task in asyncio.all_tasks() if not task.done()}
 
@@ -96,7 +105,7 @@ def others() -> set[asyncio.Task[Any]]:
 async def test_a_socket_leaves_nothing_behind(
     way: str, consumer: Any, layer: Any, request: pytest.FixtureRequest, configure: Callable[..., None]
 ):
-    configure(GRACE=0.05)
+    configure(**SOON)
     url = request.getfixturevalue("redis_url") if "redis" in type(layer).__module__ else None
     doomed, waits = asyncio.Event(), threading.Event()
     scope = {"doomed": doomed, "waits": waits, "raising": way == "raises"}
@@ -115,7 +124,8 @@ async def test_a_socket_leaves_nothing_behind(
     assert not any(feed.taps or feed.live for feed in hub.feeds.values())
     assert not len(hub.holders)
     await eventually(lambda: not hub.feeds)  # after the grace
-    assert not announcement.listeners
+    await eventually(lambda: not announcement.listeners)
+    await eventually(_at_base)
     await eventually(lambda: others() - tasks <= _of_layers())
     if url:
         await eventually(lambda: not members(url))
@@ -151,7 +161,7 @@ async def test_closing_the_hub_leaves_no_group_behind(layer: Any, request: pytes
 
 
 async def test_an_ordinary_socket_leaves_nothing_behind(layer: Any, configure: Callable[..., None]):
-    configure(GRACE=0.05)
+    configure(**SOON)
 
     class Plain(DeltaSyncMixin, AsyncJsonWebsocketConsumer):
         channel_layer_alias = None
@@ -178,7 +188,7 @@ async def test_an_ordinary_socket_leaves_nothing_behind(layer: Any, configure: C
 
 
 async def test_opening_and_closing_again_and_again_leaks_nothing(configure: Callable[..., None]):
-    configure(GRACE=0.0)
+    configure(**SOON)
     tasks = others()
     for _ in range(50):
         async with Peer(Fragile, scope={"doomed": asyncio.Event(), "raising": False}) as peer:

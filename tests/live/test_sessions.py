@@ -163,7 +163,7 @@ async def test_closing_the_hub_leaves_no_node_and_nobody_live():
 
 
 async def test_a_node_whose_last_socket_is_gone_is_no_node_any_more(configure: Callable[..., None]):
-    configure(GRACE=0.05)
+    configure(GRACE=0.05, NODE_TIMEOUT=1.0)
     async with peer() as one:
         await one.greet()  # on no stream at all
         await row(state="live")
