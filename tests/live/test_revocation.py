@@ -178,6 +178,24 @@ async def test_a_stream_of_get_streams_is_taken_away_and_not_given_back_unasked(
         assert (await peer.hear("ERROR", ref=1))["code"] == 403
 
 
+async def test_a_message_to_a_stream_that_was_taken_away_is_refused_for_good(ada: Any):
+    members = {A, B}
+
+    class Members(Room):
+        def can_subscribe(self, stream: str) -> bool:
+            return stream in members
+
+    async with of(ada, Members) as peer:
+        await live(peer, A, B)
+        await peer.still_works(A)
+        members.discard(A)
+        await arevoke(ada, stream=A)
+        await peer.hear("ERROR")
+        answer = await peer.answer(peer.message(A, "too late"))
+        assert (answer["type"], answer["code"], answer["retry"]) == ("REJECT", 403, False)
+        await peer.still_works(B)
+
+
 async def test_a_stream_may_be_taken_from_everybody(ada: Any, eve: Any):
     async with of(ada) as one, of(eve) as two, of(AnonymousUser()) as guest:
         for peer in (one, two, guest):
