@@ -36,9 +36,10 @@ class Heads:
         self._read_log = read
         self._position = position
         self._observe = observe
-        self._wanted: dict[str, asyncio.Future[Head]] = {}
-        self._reading: asyncio.Task[None] | None = None
-        self._read_at = float("-inf")
+        # Each log on its own: one that hangs delays nobody else.
+        self._wanted: dict[SequenceLog, dict[str, asyncio.Future[Head]]] = {}
+        self._reading: dict[SequenceLog, asyncio.Task[None]] = {}
+        self._read_at: dict[SequenceLog, float] = {}
 
     async def read(self, name: str) -> Head:
         """The head of a stream; many callers are one query, and one caller's end is not the others'."""
@@ -46,29 +47,26 @@ class Heads:
 
     def request(self, name: str) -> asyncio.Future[Head]:
         """Has a head read and observed soon."""
-        future = self._wanted.get(name)
+        log = log_for(name)
+        wanted = self._wanted.setdefault(log, {})
+        future = wanted.get(name)
         if future is None:
-            future = self._wanted[name] = asyncio.get_running_loop().create_future()
-            if self._reading is None:
-                self._reading = self._spawn(self._run())
+            future = wanted[name] = asyncio.get_running_loop().create_future()
+            if log not in self._reading:
+                self._reading[log] = self._spawn(self._run(log))
         return future
 
-    async def _run(self) -> None:
+    async def _run(self, log: SequenceLog) -> None:
         loop = asyncio.get_running_loop()
         try:
-            while self._wanted:
-                early = self._read_at + PAUSE - loop.time()
+            while log in self._wanted:
+                early = self._read_at.get(log, float("-inf")) + PAUSE - loop.time()
                 if early > 0:
                     await asyncio.sleep(early)
-                self._read_at = loop.time()
-                wanted, self._wanted = self._wanted, {}
-                by_log: dict[SequenceLog, list[str]] = {}
-                for name in wanted:
-                    by_log.setdefault(log_for(name), []).append(name)
-                for log, names in by_log.items():
-                    await self._read(log, {name: wanted[name] for name in names})
+                self._read_at[log] = loop.time()
+                await self._read(log, self._wanted.pop(log))
         finally:
-            self._reading = None
+            del self._reading[log]
 
     async def _read(self, log: SequenceLog, wanted: dict[str, asyncio.Future[Head]]) -> None:
         started = asyncio.get_running_loop().time()

@@ -1,6 +1,7 @@
 """One consumer with durable streams and fast ones, which Redis may forget: losses are found (design 7.5)."""
 
 import asyncio
+import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 
+from reconnect_channels.live.hub import get_hub
 from reconnect_channels.log import log_for
 from reconnect_channels.log.redis import RedisLog
 from reconnect_channels.models import StreamEntry
@@ -76,6 +78,15 @@ async def follower(fast: RedisLog) -> AsyncIterator[StreamCommunicator]:
         yield client
 
 
+async def follow_both(peer: Peer) -> None:
+    """Both streams are live, whichever log was quicker."""
+    await peer.greet({FAST: None, DURABLE: None})
+    for _ in range(2):
+        await peer.until(
+            lambda frame: frame["type"] == "SYNC_DELTA" and frame["complete"], "two live streams"
+        )
+
+
 async def stands_where_the_log_does(client: StreamCommunicator, stream: str = FAST) -> None:
     async def there() -> bool:
         head = (await sync_to_async(log_for(stream).heads)([stream]))[stream]
@@ -100,9 +111,7 @@ def payloads(client: StreamCommunicator, stream: str) -> list[Any]:
 
 async def test_one_socket_carries_durable_and_fast_streams(fast: RedisLog):
     async with Peer(Notes) as peer:
-        await peer.greet({FAST: None, DURABLE: None})
-        for stream in (FAST, DURABLE):
-            await peer.sync(stream)
+        await follow_both(peer)
         for stream in (FAST, DURABLE):
             sent = peer.message(stream, {"on": stream})
             both = [await peer.until(lambda f: f.get("id") == sent or f.get("payload")) for _ in range(2)]  # noqa: B023
@@ -176,9 +185,7 @@ async def test_a_loss_is_answered_with_a_new_epoch_while_the_client_is_live(
     fast: RedisLog, lose: Callable[[RedisLog], Any], reasons: set[str]
 ):
     async with Peer(Notes) as peer:
-        await peer.greet({FAST: None, DURABLE: None})
-        for stream in (FAST, DURABLE):
-            await peer.sync(stream)
+        await follow_both(peer)
         entries = await publish_all(FAST, ["one", "two", "three"])
         await peer.hear("SYNC_DELTA", stream=FAST, to=3)
         await lose(fast)
@@ -229,9 +236,7 @@ async def test_a_redis_that_dies_and_comes_back_empty_drops_no_socket(
 ):
     on(url_of(redis_server))
     async with Peer(Notes) as peer:
-        await peer.greet({FAST: None, DURABLE: None})
-        for stream in (FAST, DURABLE):
-            await peer.sync(stream)
+        await follow_both(peer)
         await publish_all(FAST, ["one"])
         await peer.hear("SYNC_DELTA", stream=FAST)
         await sync_to_async(redis_server.kill)()
@@ -300,3 +305,23 @@ async def eventually_publishes(stream: str) -> list[Any]:
 
     await eventually(attempt)
     return done
+
+
+async def test_a_log_that_hangs_delays_no_head_of_another(
+    fast: RedisLog, configure: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+):
+    configure(READ_TIMEOUT=10)
+    answering = threading.Event()
+    heads = RedisLog.heads
+    monkeypatch.setattr(RedisLog, "heads", lambda *args: answering.wait(10) and heads(*args))
+    hub = get_hub()
+    slow = asyncio.ensure_future(hub.head(FAST))
+    await asyncio.sleep(0)
+    try:
+        for _ in range(3):
+            async with asyncio.timeout(2):
+                await hub.head(DURABLE)
+        assert not slow.done()
+    finally:
+        answering.set()
+    assert (await slow).seq == 0
