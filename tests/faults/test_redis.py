@@ -184,3 +184,19 @@ async def test_nothing_is_lost_when_one_node_cannot_reach_redis(stage: Stage):
 
         report = await stage.storm(cluster, part)
         assert report.counters["reconnects"] == 0
+
+
+@pytest.mark.slow
+async def test_messages_take_effect_once_when_answers_of_redis_are_cut(redis_only: Stage):
+    """What was said ran: appends, claims, their ends. Whoever doesn't hear it says it again."""
+    with redis_only.cluster(proxied=("redis",)) as cluster:
+        ways = [node.redis for node in cluster.nodes if node.redis is not None]
+
+        def cut() -> None:
+            for number in ticks(redis_only.seconds, 0.1):
+                ways[number % len(ways)].cut_at(b"\r\n")
+
+        report = await redis_only.storm(cluster, cut)
+        assert sum(way.counters.cut for way in ways) > redis_only.seconds
+        assert report.verdict.acked == report.verdict.sent
+        assert report.counters["reconnects"] == 0
