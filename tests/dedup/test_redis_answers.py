@@ -154,6 +154,14 @@ def test_answers_that_redis_forgot_are_in_the_rows(outbox, redis):
     assert published() == ["1"]
 
 
+def test_answers_may_lie_in_a_cluster(outbox, configure, redis_cluster_urls):
+    configure(DEDUP={"LOCATION": redis_cluster_urls, "CLUSTER": True})
+    messages = [outbox.message(n) for n in range(8)]
+    for message in messages:
+        outbox.send(message)
+    assert [without_queries(outbox, message).seq for message in messages] == list(range(1, 9))
+
+
 # -- a Redis that breaks ---------------------------------------------------------------------------------
 
 

@@ -325,6 +325,17 @@ async def test_scripts_that_redis_forgot_are_sent_again(redis):
         assert (await send(outbox, outbox.message(n), handler)).seq == n + 1
 
 
+async def test_on_a_cluster_claims_lie_beside_their_streams(configure, redis_cluster_urls):
+    configure(STREAM_LOGS=logs(redis_cluster_urls, CLUSTER=True, KEY_PREFIX=f"{uuid.uuid4()}:"))
+    for n in range(8):
+        outbox = Outbox(f"fast:{n}")
+        message = outbox.message(n)
+        first = await send(outbox, message, handlers(outbox)[0])
+        assert (first.code, first.seq) == (0, 1)
+        assert await send(outbox, message, handlers(outbox)[0]) == first._replace(duplicate=True)
+    log_for(STREAM).endpoint.close()
+
+
 # -- the same rules --------------------------------------------------------------------------------------
 
 steps = st.lists(
