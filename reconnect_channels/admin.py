@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest
 
-from .models import DriftReport, ProcessedMessage, Producer, Stream, StreamEntry
+from .models import DriftReport, ProcessedMessage, Producer, Revocation, Stream, StreamEntry
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Any]
@@ -65,3 +65,10 @@ class ProducerAdmin(ReadOnly):
 class DriftReportAdmin(ReadOnly):
     list_display = ("stream", "client_id", "identity", "seq", "count", "first_seen", "last_seen")
     search_fields = ("stream", "client_id", "identity")
+
+
+@admin.register(Revocation)
+class RevocationAdmin(ReadOnly):
+    list_display = ("identity", "stream", "cause", "created")
+    list_filter = ("cause",)
+    search_fields = ("identity", "stream")

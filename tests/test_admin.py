@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.urls import reverse
 
-from reconnect_channels import drift, publish
+from reconnect_channels import drift, publish, revoke
 from reconnect_channels.dedup.database import process
 from reconnect_channels.protocol.frames import Message
 from reconnect_channels.protocol.position import Position
@@ -26,6 +26,7 @@ def rows():
     process(lambda message: {"text": publish("s", message.payload).text}, message, f"user:{XSS}")
     publish("s", "x" * 200)
     drift.report("s", f"user:{XSS}", XSS, Position("e", 1, 1), None)
+    revoke(f"user:{XSS}", stream="s")
     models = apps.get_app_config("reconnect_channels").get_models()
     return {model.__name__: model.objects.order_by("pk").first() for model in models}
 
