@@ -65,6 +65,7 @@ async def drain(hub: Hub, window_s: float | None = None) -> int:
     latest = hub.loop.time() + ENDING
     while hub.sockets and hub.loop.time() < latest:  # noqa: ASYNC110 - they end by themselves
         await asyncio.sleep(0.02)
+    await hub.part()
     return len(leaving)
 
 

@@ -48,6 +48,7 @@ logger = logging.getLogger(__name__)
 
 AFTER_BURST = 0.25  # seconds; finds the lost tail of a burst
 REGROUP = 6 * 3600.0  # channels-redis forgets group members after a day
+PARTING = 3.0  # seconds that leaving may take
 JUMP = 2_000  # entries behind: begin the window anew instead of filling it
 
 _hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
@@ -244,6 +245,22 @@ class Hub:
             if timer is not None:
                 timer.cancel()
         self._suspicion = self._resting = None
+
+    async def part(self) -> None:
+        """Leaves the layer and the rows at once, after the last socket: servers end without a goodbye.
+
+        uvicorn sends itself the signal again before its loop is cleared up.
+        """
+        left = [feed for feed in self.feeds.values() if not feed.taps]
+        for feed in left:
+            if feed.expiry is not None:
+                feed.expiry.cancel()
+            del self.feeds[feed.name]
+        services = self._services
+        self._stop()
+        goodbyes = [*services, *(self.spawn(self._ungroup(feed)) for feed in left)]
+        if goodbyes:
+            await asyncio.wait(goodbyes, timeout=PARTING)
 
     async def close(self) -> None:
         """Ends everything at once, without grace."""

@@ -211,9 +211,11 @@ class Registrar:
         self.stop()
         if self._over:
             return
-        with suppress(Exception):
+        try:
             async with asyncio.timeout(FAREWELL):
                 await self._write(self.end)
+        except Exception as error:
+            logger.warning("Node %s left without a word, others will notice: %r", self.node, error)
 
     def end(self) -> None:
         """Writes the last rows and takes the node's away. Blocks."""
