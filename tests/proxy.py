@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 HOST = "127.0.0.1"
+SMALL = 4096  # bytes of a throttled connection's buffers
 RESET_ON_CLOSE = socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
 
 
@@ -46,6 +47,7 @@ class FaultProxy:
         self.upstream = upstream_host, upstream_port
         self.port = 0
         self.counters = Counters()
+        self._rate: float | None = None
         self._doomed = b""
         self._links: set[Link] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -79,6 +81,13 @@ class FaultProxy:
         """Lead new connections to another server of this machine, and reset those to the old one."""
         self.upstream = HOST, upstream_port
         self.cut()
+
+    def throttle(self, rate: float | None) -> None:
+        """Let the client have that many bytes a second; None = as many as there are.
+
+        For connections that are made from now on: their buffers are small, so that the server notices.
+        """
+        self._rate = rate
 
     def refuse(self) -> None:
         """Stop listening: new connections are refused, those that exist go on."""
@@ -152,7 +161,7 @@ class FaultProxy:
         self._tasks.add(task)
         try:
             await self._flowing.wait()
-            upstream_reader, upstream_writer = await asyncio.open_connection(*self.upstream)
+            upstream_reader, upstream_writer = await self._connect()
             link.writers.append(upstream_writer)
             async with asyncio.TaskGroup() as pumps:
                 pumps.create_task(self._pump(reader, upstream_writer, "bytes_up"))
@@ -165,8 +174,20 @@ class FaultProxy:
             self._links.discard(link)
             self._tasks.discard(task)
 
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._rate is None:
+            return await asyncio.open_connection(*self.upstream)
+        end = socket.socket()
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
+        end.setblocking(False)
+        await self._loop.sock_connect(end, self.upstream)
+        return await asyncio.open_connection(sock=end, limit=SMALL)
+
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, counter: str) -> None:
-        while data := await reader.read(65536):
+        rate = self._rate if counter == "bytes_down" else None
+        while data := await reader.read(65536 if rate is None else max(1, int(rate / 10))):
+            if rate is not None:
+                await asyncio.sleep(len(data) / rate)
             await self._flowing.wait()
             if self._doomed and counter == "bytes_down" and self._doomed in data:
                 self._doomed = b""

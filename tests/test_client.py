@@ -206,7 +206,7 @@ def test_frames_are_applied_as_the_vectors_say(case):
             case Delivery(item=Entries() as item):
                 seen = {"result": "applied", "entries": [entry.seq for entry in item]}
             case Delivery(item=Snapshot() as item):
-                ack = reader.finish(outcome, 100, 65536)
+                ack = reader.finish(outcome, 100, 65536, 0.0)
                 assert ack is not None
                 seen = {"result": "applied", "state": item.state, "ack": {"streams": {"s": ack.wire()}}}
             case Not.NEW:
@@ -246,17 +246,26 @@ def test_acknowledgements_come_after_enough_entries_or_bytes_and_only_once_handl
     reader = tracker()
     reader.live = True
     deliveries = [take(reader, delta(seq, seq + 1)) for seq in range(7)]
-    acks = [reader.finish(delivery, 3, 10**6) for delivery in deliveries]  # type: ignore[arg-type]
+    acks = [reader.finish(delivery, 3, 10**6, 0.0) for delivery in deliveries]  # type: ignore[arg-type]
     assert acks == [None, None, position(3), None, None, position(6), None]
     assert reader.outstanding_entries == reader.outstanding_bytes == 0
     big = take(reader, delta(7, 8))
-    assert reader.finish(big, 100, 10) == position(8)  # type: ignore[arg-type]
+    assert reader.finish(big, 100, 10, 0.0) == position(8)  # type: ignore[arg-type]
+
+
+def test_what_was_applied_is_acknowledged_with_the_first_frame_5_seconds_later():
+    reader = tracker()
+    reader.live = True
+    deliveries = [take(reader, delta(seq, seq + 1)) for seq in range(6)]
+    times = [100.0, 104.9, 105.0, 105.1, 107.0, 110.2]
+    acks = [reader.finish(delivery, 100, 10**6, at) for delivery, at in zip(deliveries, times, strict=True)]  # type: ignore[arg-type]
+    assert acks == [None, None, position(3), None, None, position(6)]
 
 
 def test_an_incomplete_page_is_acknowledged_whatever_its_size():
     reader = tracker()
     page = take(reader, delta(0, 1, complete=False))
-    assert reader.finish(page, 100, 65536) == position(1)  # type: ignore[arg-type]
+    assert reader.finish(page, 100, 65536, 0.0) == position(1)  # type: ignore[arg-type]
     assert not reader.live
 
 

@@ -143,7 +143,7 @@ class Session:
 
     def finished(self, tracker: Tracker, delivery: Delivery, now: float) -> list[Action]:
         """The subscribers are through with a delivery."""
-        position = tracker.finish(delivery, self.limits.ack_entries, self.limits.ack_bytes)
+        position = tracker.finish(delivery, self.limits.ack_entries, self.limits.ack_bytes, now)
         if not self.welcomed:
             return []
         if tracker.held and not self._overfull(tracker):

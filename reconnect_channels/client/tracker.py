@@ -15,6 +15,7 @@ from .errors import Refused
 from .frames import Delta, Entry, State
 
 MAX_EXPECTED = 1_000
+ACK_SECONDS = 5.0  # the longest that what was applied stays unacknowledged while more comes
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,7 @@ class Tracker:
         self.outstanding_bytes = 0
         self._unacked_entries = 0
         self._unacked_bytes = 0
+        self._unacked_since = 0.0
         self._parts: _Parts | None = None
         self._expected: dict[int, tuple[str, str]] = {}
 
@@ -213,13 +215,15 @@ class Tracker:
         self.outstanding_bytes += size
         return delivery
 
-    def finish(self, delivery: Delivery, ack_entries: int, ack_bytes: int) -> Position | None:
+    def finish(self, delivery: Delivery, ack_entries: int, ack_bytes: int, now: float) -> Position | None:
         """The handlers are through with a delivery; returns the position to acknowledge, if it is time."""
         self.outstanding_entries -= delivery.entries
         self.outstanding_bytes -= delivery.size
         if self.position is None:
             return None  # forgotten meanwhile
         self.applied = delivery.position
+        if not self._unacked_entries:
+            self._unacked_since = now
         self._unacked_entries += delivery.entries
         self._unacked_bytes += delivery.size
         item = delivery.item
@@ -228,6 +232,7 @@ class Tracker:
             or not item.complete  # a server with small pages may wait for this one
             or self._unacked_entries >= ack_entries
             or self._unacked_bytes >= ack_bytes
+            or now - self._unacked_since >= ACK_SECONDS
         ):
             self._unacked_entries = self._unacked_bytes = 0
             return self.applied
