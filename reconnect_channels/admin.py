@@ -8,7 +8,18 @@ from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest
 
-from .models import DriftReport, ProcessedMessage, Producer, Revocation, Stream, StreamEntry
+from .models import (
+    ClientSession,
+    DriftReport,
+    Node,
+    NodeStream,
+    ProcessedMessage,
+    Producer,
+    Revocation,
+    SessionStream,
+    Stream,
+    StreamEntry,
+)
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Any]
@@ -72,3 +83,30 @@ class RevocationAdmin(ReadOnly):
     list_display = ("identity", "stream", "cause", "created")
     list_filter = ("cause",)
     search_fields = ("identity", "stream")
+
+
+@admin.register(Node)
+class NodeAdmin(ReadOnly):
+    list_display = ("name", "host", "pid", "draining", "started", "seen")
+    search_fields = ("name", "host")
+
+
+@admin.register(NodeStream)
+class NodeStreamAdmin(ReadOnly):
+    list_display = ("stream", "node")
+    list_select_related = ("node",)
+    search_fields = ("stream", "node__name")
+
+
+@admin.register(ClientSession)
+class ClientSessionAdmin(ReadOnly):
+    list_display = ("identity", "client_id", "state", "node", "connects", "outage_ms", "connected", "seen")
+    list_filter = ("state", "environment")
+    search_fields = ("identity", "client_id", "node")
+
+
+@admin.register(SessionStream)
+class SessionStreamAdmin(ReadOnly):
+    list_display = ("stream", "session", "since")
+    list_select_related = ("session",)
+    search_fields = ("stream", "session__identity")
