@@ -40,6 +40,11 @@ POSTGRESQL_PAGE = (
     "WHERE (r.stream_id, r.seq) >= (s.id, %s) AND (r.stream_id, r.seq) <= (s.id, %s) "
     "ORDER BY r.stream_id, r.seq LIMIT %s) e ON true WHERE s.name = %s"
 )
+IDLE_MS = 10_000  # that a writer may hold a stream's row and stand still: all others wait for it
+IDLE_TIMEOUT = (  # to the end of the transaction, unless the application has its own
+    ", CASE WHEN current_setting('idle_in_transaction_session_timeout') = '0' "
+    "THEN set_config('idle_in_transaction_session_timeout', %s, true) END"
+)
 ROWS_PER_INSERT = 500  # SQLite allows 32 766 variables a statement
 NAMES_PER_QUERY = 1_000
 ROWS_PER_DELETE = 5_000  # in one transaction: neither long locks nor a long wait for SQLite's one writer
@@ -97,13 +102,16 @@ class DatabaseLog(SequenceLog):
             "clock = CASE WHEN clock > %s THEN clock ELSE %s END + %s "
             "WHERE name = %s RETURNING id, epoch, head, checksum, clock"
         )
-        params = [count, a, b, clock, clock, count, stream]
+        params: list[Any] = [count, a, b, clock, clock, count, stream]
+        if connections[using].vendor == "postgresql":
+            sql += IDLE_TIMEOUT
+            params.append(str(IDLE_MS))
         with transaction.atomic(using=using, savepoint=False):
             rows = self._query(sql, params, using)
             if not rows:
                 self._begin([stream], using)
                 rows = self._query(sql, params, using)
-            pk, epoch, head, checksum, last_clock = rows[0]
+            pk, epoch, head, checksum, last_clock, *_ = rows[0]
             entries = []
             checksum = before(checksum, ids)
             for i, draft in enumerate(drafts, 1):

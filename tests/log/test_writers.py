@@ -6,15 +6,16 @@ from collections import defaultdict
 from functools import partial
 
 import pytest
-from django.db import transaction
+from django.db import DatabaseError, connection, transaction
 
+from reconnect_channels.log import database
 from reconnect_channels.log.base import Mismatch
 from reconnect_channels.models import Stream, StreamEntry
 from reconnect_channels.protocol.codes import Resync
 from reconnect_channels.protocol.position import Position, fold
 
 from .conftest import drafts
-from .threads import Aside, at_once, output, python, someone_waits, until
+from .threads import PATIENCE, Aside, at_once, output, python, someone_waits, until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 
@@ -169,3 +170,44 @@ def test_two_who_look_for_the_same_ids_append_them_once(log):
 
     at_once(*[once] * 4)
     assert log.heads(["s"])["s"].seq == 1
+
+
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite has no server that could end it")
+def test_a_writer_that_stands_still_in_its_transaction_loses_the_stream(log, monkeypatch):
+    """A frozen process, or one that the network has cut off, must not stop a stream."""
+    monkeypatch.setattr(database, "IDLE_MS", 200)
+
+    def stand_still():
+        with transaction.atomic():
+            log.append("s", drafts(1), 0)
+            holding.set()
+            moved.wait(PATIENCE)
+            StreamEntry.objects.count()
+
+    holding, moved = threading.Event(), threading.Event()
+    frozen = Aside(stand_still)
+    assert holding.wait(PATIENCE)
+    [entry] = log.append("s", drafts(1), 0)
+    moved.set()
+    with pytest.raises(DatabaseError):
+        frozen.end()
+    assert entry.seq == 1
+    assert [kept.uid for kept in StreamEntry.objects.all()] == [entry.id]
+
+
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite has no such setting")
+def test_the_limit_of_standing_still_ends_with_the_transaction_and_yields_to_the_applications(log):
+    def limit():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT current_setting('idle_in_transaction_session_timeout')")
+            return cursor.fetchone()[0]
+
+    with transaction.atomic():
+        log.append("s", drafts(1), 0)
+        assert limit() == "10s"
+    assert limit() == "0"
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL idle_in_transaction_session_timeout = '3s'")
+        log.append("s", drafts(1), 0)
+        assert limit() == "3s"
