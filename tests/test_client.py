@@ -765,6 +765,16 @@ def test_a_refused_stream_is_final_and_left_out_of_hello(talk):
     assert asked["streams"] == {"s": None}
 
 
+def test_a_session_that_has_nothing_to_send_waits_for_nothing(talk):
+    """A time that is over and isn't cleared would make the client spin."""
+    [message] = talk.send()
+    assert talk.session.deadline() is not None
+    talk.hear(frame("ACK", id=message["id"], epoch=EPOCH, seq=4, result=None, duplicate=False))
+    talk.now += 60
+    assert talk.do(talk.session.tick(talk.now)) == []
+    assert talk.session.deadline() is None
+
+
 def test_a_busy_server_is_asked_again_after_its_delay(talk):
     talk.hear(delta(8, 9))
     talk.hear(frame("ERROR", code=503, reason="UNAVAILABLE", ref=1, streams=["s"], retry_after_ms=2000))

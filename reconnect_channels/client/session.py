@@ -397,7 +397,7 @@ class Session:
 
     def flush(self, now: float) -> list[Action]:
         """Transmits what may go."""
-        if not self.welcomed or not len(self.outbox):
+        if not self.welcomed:
             return []
         due = self.outbox.due(now, self._ready_at, self.clock.tick)
         for message in due:
