@@ -39,7 +39,9 @@ class Seen(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Acked:
+class Acked:
+    """What the server said of a producer's message."""
+
     stream: str
     producer: str
     number: int
@@ -78,7 +80,7 @@ class History:
     def __init__(self, entries_per_message: int = 1) -> None:
         self._entries_per_message = entries_per_message
         self._sent = 0
-        self._acked: dict[str, _Acked] = {}
+        self._acked: dict[str, Acked] = {}
         self._rejected: dict[str, str] = {}  # key: stream
         self._unanswered: list[str] = []
         self._log: defaultdict[tuple[str, str], dict[int, tuple[str, str | None]]] = defaultdict(dict)
@@ -110,7 +112,7 @@ class History:
 
         `after` is where the producer stood when it sent: what it had seen already can't be its message.
         """
-        self._acked[key] = _Acked(stream, producer, number, epoch, seq)
+        self._acked[key] = Acked(stream, producer, number, epoch, seq)
         if after is not None and seq is not None and after.epoch == epoch and seq <= after.seq:
             self._online.blame("lost", f"{key}, acknowledged at {stream} {seq}: that was there before")
 
@@ -122,9 +124,10 @@ class History:
         """A message that had every chance and no answer."""
         self._unanswered.append(description)
 
-    def places(self) -> dict[str, tuple[str, str | None, int | None]]:
-        """Where the acks said that their messages are: {key: (stream, epoch, seq)}."""
-        return {key: (acked.stream, acked.epoch, acked.seq) for key, acked in self._acked.items()}
+    @property
+    def acked(self) -> dict[str, Acked]:
+        """The acknowledged messages, by key."""
+        return self._acked
 
     # -- what readers did -------------------------------------------------------------------------------
 

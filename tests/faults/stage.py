@@ -131,7 +131,7 @@ class Stage:
                 "lost": found["lost"],
                 "dup": found["duplicates"],
                 "gap": faults["gaps"] + found["holes"],
-                "reorder": faults["reorders"] + faults["fifo"],
+                "reorder": faults["reorders"] + found["overtaken"],
                 "diverged": found["diverged"],
                 "open": faults["unanswered"],
                 "snapshots": counters["snapshots"],

@@ -68,21 +68,26 @@ def read_redis(url: str) -> dict[str, Stored]:
 def compare(stored: dict[str, Stored], history: History) -> Counter[str]:
     """What the log, the acks and the clients say of each other.
 
-    `holes`, `duplicates` and `diverged` must never be; `lost` are acknowledged messages that aren't where
-    the ack said.
+    `holes`, `duplicates`, `overtaken` and `diverged` must never be; `lost` are acknowledged messages that
+    aren't where the ack said.
     """
-    found = Counter(holes=0, lost=0, duplicates=0, diverged=0)
+    found = Counter(holes=0, lost=0, duplicates=0, overtaken=0, diverged=0)
     for name, stream in stored.items():
         _, seq, checksum = stream.base
+        newest: dict[str, int] = {}
         for row in stream.rows.values():
             seq, checksum = seq + 1, advance(checksum, row.id)
             found["holes"] += (row.seq, row.checksum) != (seq, checksum)
+            acked = history.acked.get(row.key or "")
+            if acked is not None:
+                found["overtaken"] += acked.number < newest.get(acked.producer, 0)
+                newest[acked.producer] = acked.number
         found["holes"] += (seq, checksum) != stream.head[1:]
         keys = Counter(row.key for row in stream.rows.values() if row.key is not None)
         found["duplicates"] += sum(count - 1 for count in keys.values())
         found["diverged"] += len(history.positions(name) - {stream.head})
-    for key, (name, epoch, at) in history.places().items():
-        there = stored.get(name)
-        entry = there.rows.get(at or 0) if there and there.head.epoch == epoch else None
+    for key, acked in history.acked.items():
+        there = stored.get(acked.stream)
+        entry = there.rows.get(acked.seq or 0) if there and there.head.epoch == acked.epoch else None
         found["lost"] += entry is None or entry.key != key
     return found
