@@ -71,25 +71,29 @@ class Claim:
 
         Redis says at most who has it or what came of it. Whatever it doesn't know, the row does.
         """
+        known: Outcome | None = None
         if self._fast is not None:
             known = self._fast.claim(self.arrived, self._token, self.lease)
             if known is not None:
                 return known
-        known = self._look() if self._waits else None
-        known = known or database.retrying(self._take_row, self.arrived.message)
+        known = database.retrying(self._ask_row, self.arrived.message)
         self._waits = known == base.IN_PROGRESS
         if known is not None and self._fast is not None:
             self._fast.release(self.arrived, self._token)
         return known
 
+    def _ask_row(self) -> Outcome | None:
+        known = self._look() if self._waits else None
+        return known or self._take_row()
+
     def _look(self) -> Outcome | None:
         """Reads, without the transaction of a claim, whether the one who has it is still at it."""
         row = database.row_of(self.arrived, self.alias)
-        return database.judge(row, self.arrived.payload_hash) if row else None
+        return database.judge(row, self.arrived.payload_hash, self._token) if row else None
 
     def _take_row(self) -> Outcome | None:
         with transaction.atomic(using=self.alias):
-            admitted = database.admit(self.arrived, self.alias)
+            admitted = database.admit(self.arrived, self.alias, self._token)
             if isinstance(admitted, Outcome):
                 return admitted
             self._pk = admitted

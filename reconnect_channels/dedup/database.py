@@ -90,8 +90,11 @@ def _short_lock_wait(alias: str) -> Iterator[None]:
         cursor.execute("SELECT set_config('lock_timeout', %s, true)", [usual])
 
 
-def admit(arrived: Transmission, alias: str) -> Outcome | int:
-    """The outcome that is known already, or the pk of the key's new row: go on (design 8.5)."""
+def admit(arrived: Transmission, alias: str, token: str | None = None) -> Outcome | int:
+    """The outcome that is known already, or the pk of the key's new row: go on (design 8.5).
+
+    :param token: of whoever asks; his own claim, whose COMMIT went unanswered, is none of another's.
+    """
     message, identity, digest = arrived
     with _short_lock_wait(alias):
         last_n = _take_producer(message, identity, alias)
@@ -110,7 +113,7 @@ def admit(arrived: Transmission, alias: str) -> Outcome | int:
             if new:
                 return made.pk
             row = row_of(arrived, alias)  # another producer was faster
-        known = judge(row, digest)
+        known = judge(row, digest, token)
         if known is None:
             ProcessedMessage.objects.using(alias).filter(pk=row.pk).update(token="")  # its worker is gone
         return known or row.pk
@@ -123,12 +126,12 @@ def row_of(arrived: Transmission, alias: str) -> Any:
     return rows.filter(identity=identity, stream=message.stream, key=message.id).first()
 
 
-def judge(row: Any, digest: str) -> Outcome | None:
-    """What a copy is answered by the key's row; None where its claim has run out."""
+def judge(row: Any, digest: str, token: str | None = None) -> Outcome | None:
+    """What a copy is answered by the key's row; None where its claim has run out, or is this token's."""
     if row.payload_hash != digest:
         return base.KEY_REUSED
     if row.status == Status.CLAIMED:
-        held = row.lease_until is not None and row.lease_until > row.now
+        held = row.token != token and row.lease_until is not None and row.lease_until > row.now
         return base.IN_PROGRESS if held else None
     return Outcome(row.code, row.reason, row.result, row.epoch or None, row.seq, duplicate=True)
 

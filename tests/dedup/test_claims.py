@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from asgiref.sync import sync_to_async
 from django.core.exceptions import PermissionDenied
-from django.db import DatabaseError, InterfaceError
+from django.db import DatabaseError, InterfaceError, OperationalError
 from django.utils import timezone
 
 from reconnect_channels import Reject, apublish
@@ -181,6 +181,36 @@ async def test_the_lease_is_renewed_while_the_handler_lives(outbox, handler, set
     handler.go()
     assert (await running).code == 0
     assert handler.runs == 1
+
+
+async def test_a_claim_whose_commit_went_unanswered_is_ones_own(outbox, handler, hasty, monkeypatch):
+    take, lost = claims.Claim._take_row, []
+
+    def cut(claim):
+        known = take(claim)
+        if not lost:
+            lost.append(claim)
+            raise OperationalError("the connection was cut")
+        return known
+
+    monkeypatch.setattr(claims.Claim, "_take_row", cut)
+    outcome = await send(outbox, outbox.message(1), handler)
+    assert (outcome.code, outcome.duplicate, handler.runs, len(lost)) == (0, False, 1, 1)
+
+
+async def test_a_database_that_fails_while_a_copy_waits_is_no_defect(outbox, handler, monkeypatch, looks):
+    message = outbox.message(1)
+    running = start(outbox, message, handler.pause())
+    await handler.entered.wait()
+
+    def gone(*args):
+        raise DatabaseError("gone")
+
+    monkeypatch.setattr(database, "row_of", gone)
+    assert await send(outbox, message, handler) == base.UNAVAILABLE
+    monkeypatch.undo()
+    handler.go()
+    assert (await running).code == 0
 
 
 async def test_a_node_whose_clock_is_ahead_takes_no_claim_away(outbox, handler, hasty, monkeypatch):

@@ -15,7 +15,7 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from reconnect_channels import Reject, apublish, publish
-from reconnect_channels.dedup import base, database
+from reconnect_channels.dedup import base, claims
 from reconnect_channels.dedup.redis import Claim, _run, process
 from reconnect_channels.log import log_for
 from reconnect_channels.models import ProcessedMessage, Producer
@@ -354,7 +354,8 @@ steps = st.lists(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(steps=steps)
-def test_both_ways_answer_every_sequence_of_messages_alike(outbox, steps):
+def test_both_ways_to_claim_answer_every_sequence_of_messages_alike(outbox, steps):
+    """A `def` handler with a row differs in one thing: what a failure rolls back forgets `settled`, too."""
     slow, fast = Outbox("slow:1", str(uuid.uuid4())), Outbox(STREAM, str(uuid.uuid4()))
     fast.producer = slow.producer
     keys = [str(uuid.uuid4()) for _ in range(4)]
@@ -368,8 +369,18 @@ def test_both_ways_answer_every_sequence_of_messages_alike(outbox, steps):
                 raise RuntimeError("defect")
         return message.payload
 
+    def by_row(message):
+        claim = claims.Claim(message, slow.identity)
+        known = claim.take()
+        if known is not None:
+            return known
+        outcome = base.run(handler, message, slow.identity)
+        if outcome == base.FAILED:
+            claim.release()
+            return outcome
+        return claim.finish(outcome)
+
     for n, settled, key, payload, then in steps:
         fields = {"n": n, "settled": settled, "id": keys[key]}
-        by_row = database.process(handler, slow.message([then, payload], **fields), slow.identity)
-        by_claim = _run(handler, Claim(fast.message([then, payload], **fields), fast.identity, log))
-        assert by_claim == by_row
+        expected = by_row(slow.message([then, payload], **fields))
+        assert _run(handler, Claim(fast.message([then, payload], **fields), fast.identity, log)) == expected
