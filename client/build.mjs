@@ -33,12 +33,12 @@ const BUDGETS = {
  * tests run minified, too.
  */
 const INTERNAL = `
-  abandon ack acked adopting answered asked attempted blocks brokenAt came catchUp caughtUp changed changedAt chunks
+  abandon ack acked acknowledged adopting answered asked attempted blocks brokenAt came catchUp caughtUp changed changedAt chunks
   checking claims collecting cursor dead delay delta detach dirty down drop dropParts dropRetry dropped enter expectAnswer
   flushed forget goLive greeting handlers heals heard heardAt held hello ignores items jumped keep lamport lane lanes lastN
   letGo link listener look mendedAt messages names notBefore number overdue overdueAt passed prepare probe promise prove pump putOff
   receipts refresh refusal restart restore resumeAt retries saving sentAt settle silent start stopRetry subscriber
-  subscribers suspend syncOf tick touch transition transmit unackedEntries unackedSize unansweredSince uninvited
+  subscribers suspend syncOf tick touch transition transmit unackedEntries unackedSince unackedSize unansweredSince uninvited
   unused unverified verifiedAt waitFor waitingOn want wantsSnapshot welcomed whole
 `
   .trim()

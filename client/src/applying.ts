@@ -10,6 +10,9 @@ import type { Stream, SubscribeOptions } from "./stream.ts";
 /** So many refused frames in a row, and the position itself is doubted. */
 const DOUBT_AFTER = 3;
 
+/** Where traffic goes on, the first entry that isn't acknowledged waits so long for its ACK, in ms. */
+const ACK_AFTER = 5_000;
+
 /**
  * Applies what the server sends of streams: verifies, hands to subscribers, acknowledges, mends (protocol 5).
  *
@@ -43,9 +46,17 @@ export function createApplying(settings: Settings, roster: Roster) {
     }
     stream.unackedEntries += entries.length;
     stream.unackedSize += size;
+    stream.unackedSince ||= clock.now();
     const { ack_entries, ack_bytes } = roster.limits;
     // A page that isn't the last one is acknowledged at once: the server waits for it to send the next.
-    if (!complete || stream.unackedEntries >= ack_entries || stream.unackedSize >= ack_bytes) acknowledge(stream);
+    // On a slow line the other bounds take minutes to reach, in which the server would hear nothing.
+    if (
+      !complete ||
+      stream.unackedEntries >= ack_entries ||
+      stream.unackedSize >= ack_bytes ||
+      clock.now() - stream.unackedSince > ACK_AFTER
+    )
+      acknowledge(stream);
   }
 
   function snapshot(frame: SyncSnapshot): void {
@@ -71,7 +82,7 @@ export function createApplying(settings: Settings, roster: Roster) {
     for (const stream of streams.values()) {
       if (stream.ignores || !stream.cursor.position) continue;
       positions[stream.name] = toWire(stream.cursor.position);
-      stream.unackedEntries = stream.unackedSize = 0; // PONG acknowledges too
+      stream.acknowledged(); // PONG acknowledges too
     }
     roster.send({ type: "PONG", t, streams: positions });
     for (const stream of streams.values()) {
@@ -143,7 +154,7 @@ export function createApplying(settings: Settings, roster: Roster) {
   function acknowledge(stream: Stream): void {
     // A SUBSCRIBE on its way has taken this subscription's place; so has nobody, where a handler closed it.
     if (stream.ignores) return;
-    stream.unackedEntries = stream.unackedSize = 0;
+    stream.acknowledged();
     roster.send({ type: "ACK", streams: { [stream.name]: toWire(stream.cursor.position) } });
   }
 

@@ -90,6 +90,7 @@ export class Stream {
   /** Applied since the last ACK. */
   unackedEntries = 0;
   unackedSize = 0;
+  unackedSince = 0;
 
   constructor(name: string, now: number, wall: number) {
     this.name = name;
@@ -115,9 +116,14 @@ export class Stream {
   part(): void {
     this.joined = this.live = false;
     this.ref = null;
-    this.unackedEntries = this.unackedSize = 0;
+    this.acknowledged();
     this.cursor.dropParts();
     this.dropRetry();
+  }
+
+  /** The server was told where this stands. */
+  acknowledged(): void {
+    this.unackedEntries = this.unackedSize = this.unackedSince = 0;
   }
 
   dropRetry(): void {

@@ -322,6 +322,21 @@ describe("applying", () => {
   });
 });
 
+test("on a slow line an ACK follows the traffic of 5 s", async () => {
+  const { server, log } = await subscribed();
+  const acks = () => server.socket.of("ACK").length;
+  expect(acks()).toBe(1);
+  await vi.advanceTimersByTimeAsync(1);
+  for (let second = 0; second < 6; second++) {
+    server.publish("s", second);
+    await vi.advanceTimersByTimeAsync(1_000);
+  }
+  expect(acks()).toBe(1);
+  server.publish("s", "the sixth second is over");
+  await settle();
+  expect(server.socket.of("ACK").slice(1)).toEqual([{ type: "ACK", streams: { s: log.wire() } }]);
+});
+
 describe("a handler that throws", () => {
   wholeTest("advances the position, is reported, marks the stream stale and gets one snapshot", async () => {
     const { client, server, heard } = await connected();

@@ -192,6 +192,7 @@ function isTerminal(code) {
 
 // src/applying.ts
 var DOUBT_AFTER = 3;
+var ACK_AFTER = 5e3;
 function createApplying(settings, roster) {
   const { clock, random, emit, lamport, baseMs, maxMs } = settings;
   const { streams } = roster;
@@ -217,8 +218,10 @@ function createApplying(settings, roster) {
     }
     stream.unackedEntries += entries2.length;
     stream.unackedSize += size;
+    stream.unackedSince ||= clock.now();
     const { ack_entries, ack_bytes } = roster.limits;
-    if (!complete || stream.unackedEntries >= ack_entries || stream.unackedSize >= ack_bytes) acknowledge(stream);
+    if (!complete || stream.unackedEntries >= ack_entries || stream.unackedSize >= ack_bytes || clock.now() - stream.unackedSince > ACK_AFTER)
+      acknowledge(stream);
   }
   function snapshot(frame) {
     const stream = streams.get(frame.stream);
@@ -242,7 +245,7 @@ function createApplying(settings, roster) {
     for (const stream of streams.values()) {
       if (stream.ignores || !stream.cursor.position) continue;
       positions[stream.name] = toWire(stream.cursor.position);
-      stream.unackedEntries = stream.unackedSize = 0;
+      stream.acknowledged();
     }
     roster.send({ type: "PONG", t, streams: positions });
     for (const stream of streams.values()) {
@@ -304,7 +307,7 @@ function createApplying(settings, roster) {
   }
   function acknowledge(stream) {
     if (stream.ignores) return;
-    stream.unackedEntries = stream.unackedSize = 0;
+    stream.acknowledged();
     roster.send({ type: "ACK", streams: { [stream.name]: toWire(stream.cursor.position) } });
   }
   const { answered } = roster;
@@ -1278,6 +1281,7 @@ var Stream = class {
   /** Applied since the last ACK. */
   unackedEntries = 0;
   unackedSize = 0;
+  unackedSince = 0;
   constructor(name, now, wall) {
     this.name = name;
     this.changedAt = now;
@@ -1298,9 +1302,13 @@ var Stream = class {
   part() {
     this.joined = this.live = false;
     this.ref = null;
-    this.unackedEntries = this.unackedSize = 0;
+    this.acknowledged();
     this.cursor.dropParts();
     this.dropRetry();
+  }
+  /** The server was told where this stands. */
+  acknowledged() {
+    this.unackedEntries = this.unackedSize = this.unackedSince = 0;
   }
   dropRetry() {
     this.stopRetry?.();
