@@ -17,6 +17,7 @@ from .models import (
     Producer,
     Revocation,
     SessionStream,
+    StoredSnapshot,
     Stream,
     StreamEntry,
 )
@@ -110,3 +111,14 @@ class SessionStreamAdmin(ReadOnly):
     list_display = ("stream", "session", "since")
     list_select_related = ("session",)
     search_fields = ("stream", "session__identity")
+
+
+@admin.register(StoredSnapshot)
+class StoredSnapshotAdmin(ReadOnly):
+    list_display = ("stream", "version", "seq", "checksum", "size", "created")
+    list_filter = ("version",)
+    search_fields = ("stream",)
+
+    @admin.display(description="characters")
+    def size(self, snapshot: StoredSnapshot) -> int:
+        return len(snapshot.text)

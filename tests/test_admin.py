@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from reconnect_channels import drift, publish, revoke
 from reconnect_channels.dedup.database import process
-from reconnect_channels.models import ClientSession, Node, NodeStream, SessionStream
+from reconnect_channels.models import ClientSession, Node, NodeStream, SessionStream, StoredSnapshot
 from reconnect_channels.protocol.frames import Message
 from reconnect_channels.protocol.position import Position
 
@@ -30,6 +30,7 @@ def rows():
     revoke(f"user:{XSS}", stream="s")
     session = ClientSession.objects.create(key="k", identity=f"user:{XSS}", client_id=XSS, node="n")
     SessionStream.objects.create(session=session, stream="s")
+    StoredSnapshot.objects.create(stream="s", seq=1, checksum=1, text='"<script>alert(1)</script>"')
     NodeStream.objects.create(node=Node.objects.create(name="n", host=XSS, pid=1), stream="s")
     models = apps.get_app_config("reconnect_channels").get_models()
     return {model.__name__: model.objects.order_by("pk").first() for model in models}

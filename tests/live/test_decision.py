@@ -56,7 +56,8 @@ async def test_gaps_up_to_5000_are_answered_with_deltas_and_larger_ones_with_a_s
     await publish_all(A, range(5_001))
     for gap, seq in ((4_999, 2), (5_000, 1)):
         frame = await first_sync(await position_at(A, seq))
-        assert (frame["type"], frame["from"], frame["to"]) == ("SYNC_DELTA", seq, seq + 500), gap
+        assert (frame["type"], frame["from"]) == ("SYNC_DELTA", seq), gap
+        assert 100 < len(frame["payload"]) < 500  # the first page is a small one
         assert not frame["complete"]
     frame = await first_sync(await position_at(A, 0))
     assert (frame["type"], frame["reason"], frame["seq"]) == ("SYNC_SNAPSHOT", "gap", 5_001)
@@ -80,31 +81,34 @@ async def test_a_client_5000_behind_catches_up_page_by_page_without_a_hole():
             assert frame["complete"] == (at.seq == 5_000)
             pages += 1
             peer.say("ACK", streams={A: at})
-        assert pages == 10
+        assert 10 <= pages <= 13
 
 
-async def test_at_most_two_pages_go_out_unacknowledged():
+async def test_the_next_page_goes_out_when_the_one_before_was_acknowledged():
     await publish_all(A, range(2_000))
     async with Peer() as peer:
         await peer.greet({A: await position_at(A, 0)})
-        for _ in range(2):
-            await peer.sync(A)
+        page = await peer.sync(A)
         await publish_all("notes:other", [1])
         peer.say("SUBSCRIBE", ref=1, streams={"notes:other": None})  # whatever could come would come before
         await peer.hear("SYNC_DELTA", stream="notes:other", complete=True)
-        assert peer.kinds(A) == ["SYNC_DELTA"] * 2
-        peer.say("ACK", streams={A: await position_at(A, 500)})
+        assert peer.kinds(A) == ["SYNC_DELTA"]
+        peer.say("ACK", streams={A: await position_at(A, page["to"])})
         frame = await peer.sync(A)
-        assert (frame["from"], frame["to"]) == (1_000, 1_500)
+        assert frame["from"] == page["to"]
+        assert len(frame["payload"]) > len(page["payload"])  # the client is quick
 
 
-async def test_pages_keep_to_256_kib():
-    await publish_all(A, ["x" * 60_000] * 6)
+async def test_pages_grow_while_acks_are_quick_and_keep_to_256_kib():
+    await publish_all(A, ["x" * 60_000] * 20)
     async with Peer() as peer:
         await peer.greet({A: await position_at(A, 0)})
-        frame = await peer.sync(A)
-        assert len(frame["payload"]) == 4
-        assert (await peer.sync(A))["complete"]
+        counts = []
+        while sum(counts) < 20:
+            frame = await peer.sync(A)
+            counts.append(len(frame["payload"]))
+            peer.say("ACK", streams={A: await position_at(A, frame["to"])})
+        assert (counts[0], max(counts)) == (1, 4)
 
 
 @pytest.mark.parametrize(
@@ -440,11 +444,14 @@ async def test_trimming_while_a_client_pages_ends_in_a_snapshot_never_in_a_hole(
     entries = await publish_all(A, range(2_500))
     async with Peer(Board) as peer:
         await peer.greet({A: entries[0].position})
-        await peer.sync(A)
-        await peer.sync(A)
+        frame, at = await peer.sync(A), 1
         await trim(A, 2_000)
-        peer.say("ACK", streams={A: entries[1_000].position})
-        frame = await peer.sync(A)
+        while frame["type"] == "SYNC_DELTA":  # what was read before may still be served
+            assert frame["from"] == at
+            at = frame["to"]
+            peer.say("ACK", streams={A: entries[at - 1].position})
+            frame = await peer.sync(A)
+        assert at < 2_000
         assert (frame["type"], frame["reason"], frame["seq"]) == ("SYNC_SNAPSHOT", "trimmed", 2_500)
 
 
