@@ -146,7 +146,7 @@ test-postgres: .venv/.dev ## the tests that touch the database, on PostgreSQL
 
 # `make test` runs short storms, and not all of them; `make test-faults` those of a minute (FAULT_SECONDS=...).
 stage-faults: export FAULT_TESTS := faults and not browser and not slow
-stage-faults: export FAULT_SECONDS := 6
+stage-faults: export FAULT_SECONDS := 5
 
 test-faults: .venv/.dev ## cut networks and kill processes, a minute each
 	@$(PYTEST) -m "$(or $(FAULT_TESTS),faults and not browser)"
