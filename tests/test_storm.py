@@ -366,7 +366,7 @@ async def test_a_storm_lasts_as_long_as_the_faults_that_are_given_to_it(board):
     async def fault() -> None:
         begun.append(len(board.log))
         async with asyncio.timeout(5):
-            while len(board.log) < 10:
+            while len(board.log) < 10:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
     report = await storm.run(during=fault)
