@@ -97,7 +97,8 @@ async def test_a_killed_node_costs_nothing_and_the_next_attempt_finds_the_other(
 async def test_a_draining_node_sends_its_sockets_to_the_other(site: Site, kind: str):
     async with pages(site, 6) as opened:
         drained = opened[0].client.node
-        await asyncio.to_thread(site.manage, "reconnect_drain", "--node", drained, "--window", "1")
+        command = "reconnect_drain", "--node", drained, "--window", "1", "--wait", "20"
+        await asyncio.to_thread(site.manage, *command)
         sending = [page.add(f"while draining {number}") for number, page in enumerate(opened)]
         await asyncio.wait_for(asyncio.gather(*sending), WITHIN)
         await until(lambda: all(page.client.state is State.CONNECTED for page in opened))

@@ -169,6 +169,19 @@ async def test_the_command_drains_the_named_node_and_leaves_its_mark_in_the_row(
         assert [node.draining async for node in Node.objects.all()] == [True, True]
 
 
+async def test_the_command_waits_until_the_nodes_of_this_host_are_drained(configure: Any):
+    configure(SESSION_FLUSH=0.05)
+    async with Peer() as peer:
+        await peer.greet({A: None})
+        hub = get_hub()
+        await eventually(Node.objects.filter(name=hub.node).aexists)
+        await Node.objects.acreate(name="another", host="elsewhere", pid=1)
+        with pytest.raises(CommandError, match="in time"):
+            await command("--node", "another", "--wait", "0.1")
+        assert "1 draining" in await command("--here", "--window", "0", "--wait", "10")
+        assert [node.name async for node in Node.objects.all()] == ["another"]
+
+
 async def test_a_node_that_heard_nothing_finds_it_in_its_row(configure: Any):
     configure(NODE_TIMEOUT=1.2, SESSION_FLUSH=0.05)
     async with Peer() as peer:
