@@ -160,8 +160,8 @@ test-browser: .venv/.dev ## drive a real Chromium
 test-client: node-modules ## the client's unit tests
 	@if [ -d client/node_modules ]; then $(NPM) test; else echo "skipped: client/ is not there yet"; fi
 
-# Without the folders that need a browser's driver to be imported.
-UNIT = --ignore=tests/browser --ignore=tests/docs --ignore=tests/test_quickstart.py
+# Without the folders that need a browser or more servers than such an environment has.
+UNIT = --ignore=tests/browser --ignore=tests/deploy --ignore=tests/docs --ignore=tests/faults --ignore=tests/test_quickstart.py
 
 test-python-%: .venv-%/.test
 	@.venv-$*/bin/python -c 'import django, sys; print("CPython", sys.version.split()[0], "with Django", django.__version__)'
