@@ -1,4 +1,5 @@
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -45,3 +46,9 @@ def layer(request: pytest.FixtureRequest, settings: Any) -> Any:
         return use_layer(settings, "channels.layers.InMemoryChannelLayer")
     url = request.getfixturevalue("redis_url")
     return use_layer(settings, CORE if request.param == "core" else PUBSUB, hosts=[url], prefix="live")
+
+
+@pytest.fixture(autouse=True)
+def today(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows of sessions that tests make are of the test's own time, not of the import's."""
+    monkeypatch.setattr("tests.live.test_sessions_rows.NOW", datetime.now(UTC))

@@ -116,7 +116,8 @@ async def test_a_herd_behind_the_window_reads_each_page_once(monkeypatch: pytest
 
     await asyncio.gather(*map(come, range(100)))
     assert reads[0] == 0
-    assert len(reads) <= 4  # whoever stands among what was read is served from it
+    # Whoever stands among what was read is served from it; only who comes while a read runs may need its own.
+    assert len(reads) <= len(positions)
 
 
 async def test_what_is_kept_is_bounded_in_bytes_and_forgotten_when_another_history_holds():
