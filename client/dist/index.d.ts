@@ -90,6 +90,8 @@ type Channel = Pick<BroadcastChannel, "postMessage" | "close" | "onmessage">;
 interface PersistenceEnvironment {
     /** `indexedDB`; where a site may not store anything, it is missing, or throws. */
     readonly indexedDB: () => IDBFactory | undefined;
+    /** `localStorage`; where a site may not store anything, it is missing, or throws. */
+    readonly localStorage: () => Storage | undefined;
     /** `navigator.locks`; missing on plain-http origins. */
     readonly locks: Pick<LockManager, "request" | "query"> | undefined;
     /** @returns undefined where tabs can't talk to each other */

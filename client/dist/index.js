@@ -11,14 +11,14 @@ function uuid4() {
 
 // src/backoff.ts
 var MAX_DOUBLINGS = 10;
-function backoffCeiling(attempt, baseMs, maxMs) {
-  if (!(baseMs > 0 && maxMs > 0 && baseMs < Infinity && maxMs < Infinity) || Number.isNaN(attempt)) {
+function backoffCeiling(attempt2, baseMs, maxMs) {
+  if (!(baseMs > 0 && maxMs > 0 && baseMs < Infinity && maxMs < Infinity) || Number.isNaN(attempt2)) {
     throw new RangeError("Invalid backoff bounds");
   }
-  return Math.min(baseMs * 2 ** Math.min(Math.max(attempt, 0), MAX_DOUBLINGS), maxMs);
+  return Math.min(baseMs * 2 ** Math.min(Math.max(attempt2, 0), MAX_DOUBLINGS), maxMs);
 }
-function calculateBackoff(attempt, baseMs, maxMs, random = secureRandom) {
-  return backoffCeiling(attempt, baseMs, maxMs) * random();
+function calculateBackoff(attempt2, baseMs, maxMs, random = secureRandom) {
+  return backoffCeiling(attempt2, baseMs, maxMs) * random();
 }
 
 // src/signals.ts
@@ -507,7 +507,7 @@ function createConnection(settings, open, events) {
   const { clock, emit, changed } = settings;
   const machine = new StateMachine(emit, events.stateChange);
   const comeback = createComeback(settings, events.forget);
-  let attempt = null;
+  let attempt2 = null;
   let attempts = 0;
   let liveness = null;
   let heardAt = clock.wall();
@@ -525,9 +525,9 @@ function createConnection(settings, open, events) {
     letGo(1e3, "a new attempt");
     retryAt = null;
     attempts++;
-    attempt = createAttempt(settings);
+    attempt2 = createAttempt(settings);
     changed();
-    attempt?.start(open, { hello: () => events.hello(attempts), received, ended });
+    attempt2?.start(open, { hello: () => events.hello(attempts), received, ended });
   }
   function received(data) {
     heardAt = clock.wall();
@@ -544,11 +544,11 @@ function createConnection(settings, open, events) {
   function welcome(frame) {
     if (!is("RECONNECTING")) return;
     session = frame.session;
-    const mine = attempt;
+    const mine = attempt2;
     mine?.settle("connected");
     stable = false;
     machine.transition("CONNECTED", "welcome");
-    if (attempt !== mine || !is("CONNECTED")) return;
+    if (attempt2 !== mine || !is("CONNECTED")) return;
     const { signal } = machine;
     liveness = watchLiveness(clock, signal, frame.heartbeat_ms, {
       unansweredSince: events.unansweredSince,
@@ -570,11 +570,11 @@ function createConnection(settings, open, events) {
       leave(reason);
       reconnect(reason, () => comeBack(end, reason));
     } else if (is("RECONNECTING")) {
-      const failed = attempt;
+      const failed = attempt2;
       letGo(1e3, "");
       comeback.failures++;
       failed?.settle("failed", end);
-      if (is("RECONNECTING") && !attempt) comeBack(end, reason);
+      if (is("RECONNECTING") && !attempt2) comeBack(end, reason);
     }
   }
   function comeBack(end, reason) {
@@ -593,7 +593,7 @@ function createConnection(settings, open, events) {
   function reconnect(reason, then) {
     if (closed || !is("DISCONNECTED")) return;
     machine.transition("RECONNECTING", reason);
-    if (is("RECONNECTING") && !attempt) then();
+    if (is("RECONNECTING") && !attempt2) then();
   }
   function leave(why, code = 1e3, reason = "") {
     stopSleep();
@@ -603,8 +603,8 @@ function createConnection(settings, open, events) {
     machine.transition("DISCONNECTED", why);
   }
   function letGo(code, reason) {
-    const old = attempt;
-    attempt = null;
+    const old = attempt2;
+    attempt2 = null;
     old?.letGo(code, reason);
   }
   function restart(reason) {
@@ -628,9 +628,9 @@ function createConnection(settings, open, events) {
       if (now - wokeAt < WAKE_EVERY_MS) return;
       wokeAt = now;
       liveness?.probe();
-    } else if (attempt) {
-      if (RESTARTS.includes(cause) && attempt.age() >= WAKE_EVERY_MS) {
-        attempt.settle("aborted");
+    } else if (attempt2) {
+      if (RESTARTS.includes(cause) && attempt2.age() >= WAKE_EVERY_MS) {
+        attempt2.settle("aborted");
         wakeUp();
       }
     } else if (retryAt !== null) {
@@ -659,7 +659,7 @@ function createConnection(settings, open, events) {
       return liveness?.overdue ?? false;
     },
     start: () => reconnect("connect", tryNow),
-    send: (text2) => is("CONNECTED") && (attempt?.send(text2) ?? false),
+    send: (text2) => is("CONNECTED") && (attempt2?.send(text2) ?? false),
     expectAnswer: () => liveness?.look(),
     close(code, reason) {
       if (closed) return;
@@ -678,7 +678,7 @@ function createConnection(settings, open, events) {
         machine.transition("DISCONNECTED", "retry");
         reconnect("retry", tryNow);
       } else if (suspended) wake("user");
-      else if (is("RECONNECTING") && !attempt) tryNow();
+      else if (is("RECONNECTING") && !attempt2) tryNow();
     },
     restart,
     wake
@@ -872,7 +872,7 @@ function createQueue(settings) {
   let high = false;
   let waiters = [];
   let restored = 0;
-  function remove(item, kept = false) {
+  function remove2(item, kept = false) {
     item.detach();
     items.delete(item.id);
     item.lane.items.delete(item);
@@ -886,7 +886,7 @@ function createQueue(settings) {
   return {
     items,
     lanes,
-    remove,
+    remove: remove2,
     clear: () => lanes.clear(),
     get entries() {
       return entries2 ??= Object.freeze(Array.from(items.values(), view));
@@ -914,7 +914,7 @@ function createQueue(settings) {
         throw new QueueOverflowError("full of messages that wait for an answer");
       }
       for (const { old, reason } of evicted) {
-        remove(old);
+        remove2(old);
         old.reject(new QueueOverflowError(`evicted (${reason})`));
       }
       insert(item);
@@ -1603,13 +1603,13 @@ function createClient(address, options = {}, { share: share2, keep, checking, gr
     REJECT: outbox.reject
   };
   const connection = createConnection(settings, share2?.({ url, key, clientId, settings, signal, open, roster, connection: () => connection }).open ?? open, {
-    hello(attempt) {
+    hello(attempt2) {
       return JSON.stringify({
         type: "HELLO",
         protocol: SUBPROTOCOL,
         client_id: clientId,
         term: 0,
-        attempt,
+        attempt: attempt2,
         key,
         clock: lamport.time,
         streams: roster.claims(),
@@ -1775,8 +1775,8 @@ function hostOf({ connection, roster, ...client }, logout) {
     wake: (cause) => connection().wake(cause),
     suspend: (cause) => connection().suspend(cause),
     waiting() {
-      const { attempt, retryAt } = connection();
-      return { attempt, retryAt };
+      const { attempt: attempt2, retryAt } = connection();
+      return { attempt: attempt2, retryAt };
     },
     at(name) {
       const stream = streams.get(name);
@@ -1994,6 +1994,7 @@ function browserEnvironment() {
   const { window, document, navigator } = globalThis;
   return {
     indexedDB: () => globalThis.indexedDB,
+    localStorage: () => globalThis.localStorage,
     locks: navigator?.locks,
     openChannel: (name) => window && typeof BroadcastChannel === "function" ? new BroadcastChannel(name) : void 0,
     clock: systemClock,
@@ -2224,6 +2225,51 @@ function isJson(text2) {
   }
 }
 
+// src/persistence/lifeboat.ts
+function createLifeboat({ localStorage }, scope, me) {
+  const prefix = `${scope}:lifeboat:`;
+  let launched = false;
+  return {
+    launch(rows2) {
+      launched = true;
+      attempt(() => localStorage()?.setItem(prefix + me, JSON.stringify(rows2)));
+    },
+    recall() {
+      if (launched) remove(localStorage, [prefix + me]);
+      launched = false;
+    },
+    found() {
+      const rows2 = [];
+      const names = namesIn(localStorage, prefix);
+      for (const name of names) {
+        attempt(() => {
+          const stored2 = JSON.parse(localStorage()?.getItem(name) ?? "null");
+          if (Array.isArray(stored2)) rows2.push(...stored2.filter(isRow));
+        });
+      }
+      return { rows: rows2, landed: () => remove(localStorage, names) };
+    }
+  };
+}
+function sinkLifeboats({ localStorage }, key) {
+  const names = namesIn(localStorage, `rc:v1:${key}:`).filter((name) => name.includes(":lifeboat:"));
+  remove(localStorage, names);
+}
+function namesIn(localStorage, prefix) {
+  let names = [];
+  attempt(() => names = Object.keys(localStorage() ?? {}).filter((name) => name.startsWith(prefix)));
+  return names;
+}
+function remove(localStorage, names) {
+  for (const name of names) attempt(() => localStorage()?.removeItem(name));
+}
+function attempt(work) {
+  try {
+    work();
+  } catch {
+  }
+}
+
 // src/persistence/store.ts
 var PATIENCE_MS = 2e3;
 function createStore(environment2, client, key, caps) {
@@ -2231,10 +2277,14 @@ function createStore(environment2, client, key, caps) {
   const url = client.url;
   const known = /* @__PURE__ */ new Map();
   const shared2 = /* @__PURE__ */ new Set();
-  const beacon = lightBeacon(environment2, `rc:v1:${key}:${url}`, () => {
+  const scope = `rc:v1:${key}:${url}`;
+  const beacon = lightBeacon(environment2, scope, () => {
     for (const id2 of [...known.keys(), ...changes.keys()]) shared2.add(id2);
+    const unwritten = [...changes.values()].filter((message2) => message2 !== null);
+    if (unwritten.length && !off) lifeboat.launch(unwritten.map(orphan));
   });
   const me = beacon.id;
+  const lifeboat = createLifeboat(environment2, scope, me);
   let changes = /* @__PURE__ */ new Map();
   let writing = null;
   let opening = null;
@@ -2256,6 +2306,12 @@ function createStore(environment2, client, key, caps) {
       const [database] = await deadline(clock, PATIENCE_MS, Promise.all([asked, beacon.lit()]));
       database.run("readwrite", (rows2) => rows2.purge(clock.wall() - caps.maxAgeMs, key, url)).catch(() => {
       });
+      const { rows: rescued, landed } = lifeboat.found();
+      if (rescued.length) {
+        const takenIn = database.run("readwrite", (rows2) => rescued.forEach((row) => rows2.put(orphan(row))));
+        await deadline(clock, PATIENCE_MS, takenIn);
+        landed();
+      }
       ready = true;
       return database;
     } catch (error) {
@@ -2300,6 +2356,7 @@ function createStore(environment2, client, key, caps) {
     available = now;
     client.emit("persistence", { available, reason });
   }
+  const orphan = (message2) => ({ ...message2, key, url, owner: "", adopted: false });
   function change(id2, message2) {
     changes.set(id2, message2);
     return writing ??= Promise.resolve().then(write);
@@ -2312,6 +2369,7 @@ function createStore(environment2, client, key, caps) {
     const batch = changes;
     changes = /* @__PURE__ */ new Map();
     writing = null;
+    lifeboat.recall();
     if (off || !batch.size) return;
     const fresh = /* @__PURE__ */ new Set();
     for (const [id2, message2] of batch) {
@@ -2420,7 +2478,9 @@ function createStore(environment2, client, key, caps) {
     }
   };
 }
-async function wipe({ indexedDB, clock }, key) {
+async function wipe(environment2, key) {
+  const { indexedDB, clock } = environment2;
+  sinkLifeboats(environment2, key);
   const factory = indexedDB();
   if (!factory) return;
   const database = await deadline(clock, PATIENCE_MS, openDatabase(factory, () => {
@@ -2662,9 +2722,9 @@ var MAX_MS = 5e3;
 function createHttp({ clock, random, fetch: fetch2 }, deltaUrl) {
   async function page(stream, claim, signal) {
     const query = claim ? `?${new URLSearchParams(Object.entries(claim).map(([key, value]) => [key, String(value)]))}` : "";
-    for (let attempt = 0; attempt < ATTEMPTS && !signal.aborted; attempt++) {
-      if (attempt) {
-        await new Promise((run2) => after(clock, calculateBackoff(attempt, BASE_MS, MAX_MS, random), signal, run2));
+    for (let attempt2 = 0; attempt2 < ATTEMPTS && !signal.aborted; attempt2++) {
+      if (attempt2) {
+        await new Promise((run2) => after(clock, calculateBackoff(attempt2, BASE_MS, MAX_MS, random), signal, run2));
       }
       try {
         const response = await fetch2(deltaUrl.replace("STREAM", encodeURIComponent(stream)) + query, { signal });
@@ -3553,7 +3613,7 @@ function createView({ client, settings, connection, roster, outbox, on }, link) 
     if (snapshot && !dirty) return snapshot;
     dirty = false;
     const { state, session } = connection;
-    const { attempt, retryAt } = state === "RECONNECTING" && link.waiting || connection;
+    const { attempt: attempt2, retryAt } = state === "RECONNECTING" && link.waiting || connection;
     const { role, tabs } = link;
     const subscribed = Array.from(streams.values()).filter((stream) => stream.subscribers.size || !stream.held);
     const rows2 = subscribed.map((stream) => [
@@ -3562,7 +3622,7 @@ function createView({ client, settings, connection, roster, outbox, on }, link) 
     ]);
     const shown = Object.freeze(Object.fromEntries(rows2));
     const both = { sync: currentSync(), waiting: outbox.waiting, streams: shown };
-    return snapshot = same2(snapshot, { state, attempt, retryAt, session, clientId, role, tabs, ...both });
+    return snapshot = same2(snapshot, { state, attempt: attempt2, retryAt, session, clientId, role, tabs, ...both });
   }
   function tell(subscriber, now) {
     try {

@@ -32,7 +32,23 @@ export interface Page {
   resume(): void;
 }
 
+/** Like the browser's: what is stored are its own properties. */
+function fakeStorage(): Storage {
+  return Object.create({
+    getItem(this: Record<string, string>, name: string) {
+      return this[name] ?? null;
+    },
+    setItem(this: Record<string, string>, name: string, value: string) {
+      this[name] = value;
+    },
+    removeItem(this: Record<string, string>, name: string) {
+      delete this[name];
+    },
+  }) as Storage;
+}
+
 export class Browser {
+  readonly localStorage = fakeStorage();
   readonly server: FakeServer;
   factory: IDBFactory = new IDBFactory();
   readonly pages: Page[] = [];
@@ -52,6 +68,7 @@ export class Browser {
     const held = this.#held;
     const environment: PersistenceEnvironment = {
       indexedDB: () => this.factory,
+      localStorage: () => this.localStorage,
       locks: {
         request: (async (name: string, hold: (lock: unknown) => Promise<void>) => {
           await Promise.resolve();

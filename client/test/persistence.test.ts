@@ -29,6 +29,11 @@ function offline() {
   return new Browser(server);
 }
 
+/** Of a page whose database never opens. */
+function opening(browser: Browser): PersistenceEnvironment {
+  return { ...browser.environment(), indexedDB: () => ({ open: () => ({}) }) as never };
+}
+
 const payloads = ({ server }: Browser) => server.applied.map(({ payload }) => payload);
 const range = (count: number, from = 0) => Array.from({ length: count }, (_, i) => from + i);
 
@@ -59,6 +64,49 @@ describe("a page that is gone", () => {
     expect(payloads(browser)).toEqual(range(300));
     expect(third.client.waiting).toBe(0);
     expect(await browser.rows()).toEqual([]);
+  });
+
+  test("a reload in the very turn of sending, before the database was open: all arrive once, in order", async () => {
+    const browser = offline();
+    const first = browser.open({ environment: opening(browser) });
+    send(first, range(300));
+    first.hide();
+    first.crash();
+    expect(Object.keys(browser.localStorage)).toHaveLength(1);
+    const second = browser.open();
+    await quiet();
+    expect(second.restored).toEqual([300]);
+    expect(Object.keys(browser.localStorage)).toEqual([]);
+    browser.online();
+    await pass(10_000);
+    expect(payloads(browser)).toEqual(range(300));
+    expect(await browser.rows()).toEqual([]);
+  });
+
+  test("a page that comes back from the cache before its database was open looks after its own again", async () => {
+    const browser = offline();
+    const page = browser.open();
+    send(page, [1, 2]);
+    page.hide();
+    page.show();
+    await quiet();
+    expect(Object.keys(browser.localStorage)).toEqual([]);
+    browser.online();
+    await pass(10_000);
+    expect(payloads(browser)).toEqual([1, 2]);
+  });
+
+  test("another user's lifeboat stays where it is, and a logout sinks it", async () => {
+    const browser = offline();
+    const page = browser.open({ environment: opening(browser) });
+    send(page, [1]);
+    page.hide();
+    page.crash();
+    browser.open({ key: "u2" });
+    await quiet();
+    expect(Object.keys(browser.localStorage)).toHaveLength(1);
+    await wipeOutbox("u1", browser.environment());
+    expect(Object.keys(browser.localStorage)).toEqual([]);
   });
 
   test("what it had sent comes back with its id, number and producer, and gets the first answer", async () => {

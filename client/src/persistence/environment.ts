@@ -7,6 +7,8 @@ export type Channel = Pick<BroadcastChannel, "postMessage" | "close" | "onmessag
 export interface PersistenceEnvironment {
   /** `indexedDB`; where a site may not store anything, it is missing, or throws. */
   readonly indexedDB: () => IDBFactory | undefined;
+  /** `localStorage`; where a site may not store anything, it is missing, or throws. */
+  readonly localStorage: () => Storage | undefined;
   /** `navigator.locks`; missing on plain-http origins. */
   readonly locks: Pick<LockManager, "request" | "query"> | undefined;
   /** @returns undefined where tabs can't talk to each other */
@@ -21,6 +23,7 @@ export function browserEnvironment(): PersistenceEnvironment {
   const { window, document, navigator } = globalThis as Partial<typeof globalThis>;
   return {
     indexedDB: () => globalThis.indexedDB,
+    localStorage: () => globalThis.localStorage,
     locks: navigator?.locks,
     openChannel: (name) => (window && typeof BroadcastChannel === "function" ? new BroadcastChannel(name) : undefined),
     clock: systemClock,

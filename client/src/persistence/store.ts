@@ -4,6 +4,7 @@ import { lightBeacon } from "./beacon.ts";
 import { openDatabase, type Database, type Rows } from "./database.ts";
 import { deadline } from "./deadline.ts";
 import type { PersistenceEnvironment } from "./environment.ts";
+import { createLifeboat, sinkLifeboats } from "./lifeboat.ts";
 import { isRow, type Row } from "./row.ts";
 
 /** Storage that takes longer is not waited for. */
@@ -20,10 +21,14 @@ export function createStore(environment: PersistenceEnvironment, client: StoreCl
   const known = new Map<string, "issued" | "committed">();
   /** What others may have taken over while this page slept. */
   const shared = new Set<string>();
-  const beacon = lightBeacon(environment, `rc:v1:${key}:${url}`, () => {
+  const scope = `rc:v1:${key}:${url}`;
+  const beacon = lightBeacon(environment, scope, () => {
     for (const id of [...known.keys(), ...changes.keys()]) shared.add(id);
+    const unwritten = [...changes.values()].filter((message) => message !== null);
+    if (unwritten.length && !off) lifeboat.launch(unwritten.map(orphan));
   });
   const me = beacon.id;
+  const lifeboat = createLifeboat(environment, scope, me);
   /** This turn's changes, null: to be deleted. One transaction takes them all. */
   let changes = new Map<string, StoredMessage | null>();
   let writing: Promise<void> | null = null;
@@ -53,6 +58,12 @@ export function createStore(environment: PersistenceEnvironment, client: StoreCl
       // Others see that the page lives before they see what it owns.
       const [database] = await deadline(clock, PATIENCE_MS, Promise.all([asked, beacon.lit()]));
       database.run("readwrite", (rows) => rows.purge(clock.wall() - caps.maxAgeMs, key, url)).catch(() => {});
+      const { rows: rescued, landed } = lifeboat.found();
+      if (rescued.length) {
+        const takenIn = database.run("readwrite", (rows) => rescued.forEach((row) => rows.put(orphan(row))));
+        await deadline(clock, PATIENCE_MS, takenIn);
+        landed();
+      }
       ready = true;
       return database;
     } catch (error) {
@@ -100,6 +111,9 @@ export function createStore(environment: PersistenceEnvironment, client: StoreCl
     client.emit("persistence", { available, reason });
   }
 
+  /** A row that any page may take over. */
+  const orphan = (message: StoredMessage): Row => ({ ...message, key, url, owner: "", adopted: false });
+
   // -- writing -----------------------------------------------------------------------------------
 
   function change(id: string, message: StoredMessage | null): Promise<void> {
@@ -117,6 +131,7 @@ export function createStore(environment: PersistenceEnvironment, client: StoreCl
     const batch = changes;
     changes = new Map();
     writing = null;
+    lifeboat.recall();
     if (off || !batch.size) return;
     const fresh = new Set<string>();
     for (const [id, message] of batch) {
@@ -243,7 +258,9 @@ export function createStore(environment: PersistenceEnvironment, client: StoreCl
  *
  * @throws what the browser says where nothing can be stored; then nothing is
  */
-export async function wipe({ indexedDB, clock }: PersistenceEnvironment, key: string): Promise<void> {
+export async function wipe(environment: PersistenceEnvironment, key: string): Promise<void> {
+  const { indexedDB, clock } = environment;
+  sinkLifeboats(environment, key);
   const factory = indexedDB();
   if (!factory) return;
   const database = await deadline(clock, PATIENCE_MS, openDatabase(factory, () => {}));
