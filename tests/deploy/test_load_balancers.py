@@ -99,7 +99,7 @@ async def test_a_draining_node_sends_its_sockets_to_the_other(site: Site, kind: 
         drained = opened[0].client.node
         command = "reconnect_drain", "--node", drained, "--window", "1", "--wait", "20"
         async with asyncio.timeout(WITHIN):
-            while drained not in await asyncio.to_thread(site.manage, "reconnect_drain"):
+            while drained not in await asyncio.to_thread(site.manage, "reconnect_drain"):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)  # its row is written behind
         await asyncio.to_thread(site.manage, *command)
         sending = [page.add(f"while draining {number}") for number, page in enumerate(opened)]
