@@ -52,6 +52,7 @@ class Reader:
         self.frames = 0
         self.entries = 0
         self.buffer = b""
+        self.last = b""
         self.unacked = [0, 0]
         self.socket = socket.create_connection((HOST, port), timeout=TIMEOUT)
         self.open(f"bench-{number}", f"{HOST}:{port}")
@@ -76,7 +77,7 @@ class Reader:
     def received(self) -> bytes:
         size = self.socket.recv_into(ROOM)
         if not size:
-            raise RuntimeError(f"the server closed the connection: {self.buffer[:200]!r}")
+            raise RuntimeError(f"the server closed the connection after {self.last[-300:]!r}")
         return ROOM[:size].tobytes()
 
     def read(self, data: bytes) -> int:
@@ -102,6 +103,7 @@ class Reader:
         entries = 1
         if self.ours:
             if not payload.startswith(b'{"type":"SYNC_'):
+                self.last = payload
                 return
             entries = payload.count(b'{"seq":')
             self.acknowledge(payload, entries)
@@ -113,7 +115,8 @@ class Reader:
         self.unacked[0] += entries
         self.unacked[1] += len(payload)
         snapshot = payload.startswith(b'{"type":"SYNC_SNAPSHOT"')
-        if not snapshot and self.unacked[0] < ACK_ENTRIES and self.unacked[1] < ACK_BYTES:
+        more = b'"complete":false' in payload  # the server waits for this one before it sends the rest
+        if not (snapshot or more) and self.unacked[0] < ACK_ENTRIES and self.unacked[1] < ACK_BYTES:
             return
         self.unacked = [0, 0]
         read = json.loads(payload)
