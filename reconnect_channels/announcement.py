@@ -19,6 +19,7 @@ from channels.layers import InMemoryChannelLayer, get_channel_layer
 
 from .conf import settings
 from .protocol.entry import Entry
+from .telemetry import events
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +126,8 @@ class Announcer:
                     if message is not None:
                         async with asyncio.timeout(SEND_TIMEOUT):
                             await layer.group_send(group, message)
-                except Exception:
+                except Exception as error:
+                    events.emit(events.LayerFailed(type(error).__name__))
                     logger.warning(
                         "The channel layer took no announcement; the head check heals it", exc_info=True
                     )

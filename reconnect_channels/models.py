@@ -24,6 +24,7 @@ class Stream(models.Model):
     created = models.DateTimeField(default=timezone.now)
 
     class Meta:
+        permissions: ClassVar = [("new_epoch_stream", "Can begin a new epoch of streams")]
         constraints: ClassVar = [
             models.CheckConstraint(
                 name="reconnect_stream_floor",
@@ -57,6 +58,10 @@ class StreamEntry(models.Model):
 
     class Meta:
         verbose_name_plural = "stream entries"
+        permissions: ClassVar = [
+            ("view_payload", "Can view payloads"),
+            ("erase_payload", "Can erase what somebody wrote"),
+        ]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["stream", "seq"], name="reconnect_entry_seq"),
             models.UniqueConstraint(fields=["uid", "stream"], name="reconnect_entry_uid"),
@@ -126,6 +131,7 @@ class DriftReport(models.Model):
     seq = models.BigIntegerField()
     client_checksum = models.BigIntegerField()
     server_checksum = models.BigIntegerField(null=True)
+    trace_id = models.CharField(max_length=32, default="")  # of the connection where it was seen last
     count = models.PositiveIntegerField(default=1)
     first_seen = models.DateTimeField(default=timezone.now)
     last_seen = models.DateTimeField(default=timezone.now, db_index=True)
@@ -152,6 +158,9 @@ class Node(models.Model):
     started = models.DateTimeField(default=timezone.now)
     seen = models.DateTimeField(default=timezone.now, db_index=True)
     reaped = models.DateTimeField(null=True)  # when somebody began to clear up after it
+
+    class Meta:
+        permissions: ClassVar = [("view_metrics", "Can read metrics")]
 
     def __str__(self) -> str:
         return f"{self.name} ({self.host}:{self.pid})"
@@ -180,6 +189,10 @@ class ClientSession(models.Model):
         AWAY = "away"  # its socket ended; it is expected back
         ENDED = "ended"
 
+    class Drift(models.TextChoices):
+        DIVERGED = "diverged"  # its history isn't the server's
+        LAGGING = "lagging"  # it acknowledges too little of what it was sent
+
     key = models.CharField(max_length=32, unique=True)  # a hash of identity and client_id
     identity = models.CharField(max_length=200)
     client_id = models.CharField(max_length=200)
@@ -193,12 +206,18 @@ class ClientSession(models.Model):
     connects = models.PositiveIntegerField(default=1)
     outage_ms = models.BigIntegerField(default=0)  # the last one: from a socket's end to the next WELCOME
     close_code = models.PositiveSmallIntegerField(null=True)
+    drift = models.CharField(max_length=8, choices=Drift.choices, default="")
+    flight = models.TextField(default="")  # the last events, one JSON array a line
     created = models.DateTimeField(default=timezone.now)
     connected = models.DateTimeField(default=timezone.now)
     seen = models.DateTimeField(default=timezone.now)  # of one that isn't live: when its socket ended
 
     class Meta:
         indexes: ClassVar = [models.Index(fields=["state", "seen"], name="reconnect_session_state")]
+        permissions: ClassVar = [
+            ("disconnect_clientsession", "Can disconnect client sessions"),
+            ("resync_clientsession", "Can have client sessions resynced"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.client_id} of {self.identity}"

@@ -22,6 +22,7 @@ from .protocol.clock import LamportClock
 from .protocol.codec import encode_payload
 from .protocol.entry import Entry
 from .protocol.frames import STREAM_NAME
+from .telemetry import events
 
 logger = logging.getLogger(__name__)
 
@@ -161,6 +162,7 @@ def _append_after(
         node_clock.observe(max(entry.clock for entry in entries))
         if author is not None:
             author.last[stream] = entries[-1]
+        events.emit(events.Published(stream, len(entries), 0.0))
         return entries
 
     if not transaction.get_connection(alias).in_atomic_block:
@@ -191,6 +193,7 @@ def _append_after(
 
 def _committed(entries: list[Entry], taken: float) -> None:
     held = time.monotonic() - taken
+    events.emit(events.Published(entries[0].stream, len(entries), held))
     if held > LONG_HOLD:
         logger.warning("Stream %s was held for %.0f ms: publish last", entries[0].stream, held * 1000)
     announce(entries)

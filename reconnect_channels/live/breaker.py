@@ -21,6 +21,7 @@ from ..conf import settings
 from ..log import log_for
 from ..log.base import Mismatch, SequenceLog
 from ..protocol.breaker import Breaker
+from ..telemetry.events import BreakerMoved, emit
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ class LogBreaker:
         with self._lock:
             closed = self._breaker.succeeded()
         if closed:
+            emit(BreakerMoved("log", False))
             logger.warning("The log answers again: breaker closed")
         return closed
 
@@ -69,6 +71,7 @@ class LogBreaker:
         with self._lock:
             opened = self._breaker.failed(time.monotonic())
         if opened:
+            emit(BreakerMoved("log", True))
             logger.error("The log failed again and again: breaker open", exc_info=error)
 
 

@@ -13,6 +13,7 @@ from ..conf import settings
 from ..protocol.breaker import Breaker
 from ..protocol.recovery import Head
 from ..snapshots import Snapshot, atake
+from ..telemetry.events import BreakerMoved, Built, emit
 from .breaker import BreakerOpen, Spawn
 
 logger = logging.getLogger(__name__)
@@ -62,13 +63,18 @@ class Builds:
 
     async def _build(self, key: Key, consumer_class: Any, stream: str) -> Snapshot:
         async with self._cap:
+            began = time.monotonic()
             try:
                 snapshot = await atake(consumer_class, stream)
-            except OUTAGE as error:
-                self._fail(key, error)
+            except Exception as error:
+                emit(Built(stream, -1, time.monotonic() - began, False))
+                if isinstance(error, OUTAGE):
+                    self._fail(key, error)
                 raise
+            emit(Built(stream, len(snapshot.text), time.monotonic() - began, snapshot.exact))
         self._failed.clear()
         if self._breaker.succeeded():
+            emit(BreakerMoved("snapshots", False))
             logger.warning("Snapshots are built again")
         return snapshot
 
@@ -77,6 +83,7 @@ class Builds:
             return
         self._failed.add(key)
         if self._breaker.failed(time.monotonic()):
+            emit(BreakerMoved("snapshots", True))
             logger.error("Snapshots of many streams can't be built: breaker open", exc_info=error)
 
 

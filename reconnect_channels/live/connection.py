@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import drift, signals, workers
 from ..access import Access
@@ -18,6 +18,7 @@ from ..protocol.position import Position
 from ..protocol.recovery import Answer, Decision, decide, known_checksum, needs_checksum
 from ..protocol.subscription import State, Subscription
 from ..publication import node_clock
+from ..telemetry import events
 from .breaker import BreakerOpen, retry_after_ms
 from .delivery import Delivery
 from .fencing import Session
@@ -56,6 +57,7 @@ class Connection:
     """
 
     _code: int | None = None  # with which it was closed
+    _reason = ""  # that our BYE gave
 
     def __init__(self, consumer: Any, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         self.consumer = consumer
@@ -74,6 +76,7 @@ class Connection:
         self._taps: dict[Subscription, StreamTap] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._accepted = False
+        self._opened = self.loop.time()
         self.place: Session | None = None  # once it was greeted
         self.crowd: str | None = None  # where it is counted
         self.closing = False  # BYE was said, or nobody is there to hear it
@@ -172,7 +175,14 @@ class Connection:
         if self._welcomed is not None:
             await self._welcomed.wait()
 
+    def tell(self, event: NamedTuple) -> None:
+        """Tells operators what happened on this socket."""
+        events.emit(event)
+
     def _close(self) -> None:
+        if self.place is not None and not self.closing:
+            lived = self.loop.time() - self._opened
+            self.tell(events.Ended(self.session, self._code, self._reason, lived))
         self.closing = True
         self.hub.rights.leave(self)
         if self.place is not None:
@@ -292,6 +302,7 @@ class Connection:
         self.write(frames.ping(int(now * 1000), heads))
 
     def _report(self, report: exchange.Report) -> None:
+        self.tell(events.Reported(self.session, report.metrics, report.environment))
         if self.place is not None and report.environment is not None:
             self.hub.roster.touch(self.place, self, report.environment)
         try:
@@ -305,7 +316,7 @@ class Connection:
         if self.closing:
             return
         self.write(frames.bye(bye.code, bye.reason, bye.retry_after_ms, term=bye.term))
-        self._code = bye.code
+        self._code, self._reason = bye.code, bye.reason
         self._close()
         self.sender.put({"type": "websocket.close", "code": int(bye.code), "reason": bye.reason[:100]})
         for subscription in list(self._taps):
@@ -357,6 +368,7 @@ class Connection:
             return
         for subscription in ended:
             self._leave(self.exchange.end(subscription.name))
+            self.tell(events.Refused(self.session, subscription.name, code, reason))
         after = retry_after_ms() if code == 503 else None
         names = [subscription.name for subscription in ended]
         self.write(frames.error(code, reason, detail, ref=ended[0].ref, streams=names, retry_after_ms=after))
@@ -371,6 +383,16 @@ class Connection:
             if isinstance(result, BaseException):
                 if isinstance(result, asyncio.CancelledError):
                     raise result
+                self.tell(
+                    events.Resumed(
+                        self.session,
+                        tap.subscription.name,
+                        "unavailable",
+                        "",
+                        action.claims[tap.subscription.name],
+                        -1,
+                    )
+                )
                 if not isinstance(result, BreakerOpen):
                     logger.warning("The head of %s couldn't be read", tap.subscription.name, exc_info=result)
                 unavailable.append(tap.subscription)
@@ -395,12 +417,15 @@ class Connection:
         decision = decide(
             claim, head, checksum=checksum, retired=feed.retired, max_delta=settings().MAX_DELTA
         )
+        answer, reason = decision.answer.name.lower(), decision.reason or ""
+        self.tell(events.Resumed(self.session, feed.name, answer, reason, claim, head.seq))
         if decision.reason is Resync.DIVERGED:
             self._drifted(feed.name, claim, checksum)
         return decision
 
     def _drifted(self, stream: str, position: Position | None, checksum: int | None = None) -> None:
         if position is not None and self.exchange.hello is not None:
+            self.tell(events.Drifted(self.session, stream, position, checksum))
             client_id = self.exchange.hello.client_id
             self.hub.spawn(
                 workers.run(drift.report, stream, self.access.identity, client_id, position, checksum)

@@ -12,6 +12,7 @@ from ..dedup import base
 from ..dedup.base import Outcome
 from ..dedup.once import once
 from ..protocol.frames import Message
+from ..telemetry.events import Answered
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -55,13 +56,14 @@ class Delivery:
         try:
             while lane and not self._connection.closing:
                 message = lane.popleft()
+                began = self._connection.loop.time()
                 try:
                     outcome = await self._process(message)
                 except Exception:
                     logger.exception("Message %s failed", message.id)
                     outcome = base.UNAVAILABLE
                 self._waiting -= 1
-                self._answer(message, outcome)
+                self._answer(message, outcome, self._connection.loop.time() - began)
         finally:
             del self._lanes[key]
 
@@ -92,5 +94,9 @@ class Delivery:
 
         return begin
 
-    def _answer(self, message: Message, outcome: Outcome) -> None:
-        self._connection.write(outcome.frame(message.id))
+    def _answer(self, message: Message, outcome: Outcome, seconds: float = 0.0) -> None:
+        connection, (code, reason) = self._connection, outcome[:2]
+        connection.write(outcome.frame(message.id))
+        connection.tell(
+            Answered(connection.session, message.stream, code, reason, outcome.duplicate, seconds)
+        )

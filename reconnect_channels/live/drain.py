@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .. import news
 from ..conf import settings
 from ..protocol.codes import Close
+from ..telemetry import events
 
 if TYPE_CHECKING:
     from .hub import Hub
@@ -53,6 +54,7 @@ async def drain(hub: Hub, window_s: float | None = None) -> int:
     if window_s is None:
         current = settings()
         window_s = min(current.DRAIN_WINDOW, len(leaving) / current.RESUME_RATE)
+    events.emit(events.Draining(len(leaving), window_s))
     logger.info("Draining %d sockets within %.1f s", len(leaving), window_s)
     begun = hub.loop.time()
     for number, socket in enumerate(leaving, 1):

@@ -10,6 +10,7 @@ from ..protocol.entry import Entry, delta
 from ..protocol.position import Position
 from ..protocol.subscription import Mark
 from ..protocol.window import Slot, Window, cut
+from ..telemetry import events
 
 
 class Batch(NamedTuple):
@@ -103,8 +104,10 @@ class Feed:
             text = delta(self.name, after, page.to, page.wires, True)
             self.flushed = mark = mark.then(page.to, len(text))
             batch = Batch(after, page.to, taken, {"type": "websocket.send", "text": text}, mark)
-            for tap in list(self.live):
+            taps = list(self.live)
+            for tap in taps:
                 tap.push(batch)
+            events.emit(events.FannedOut(self.name, len(taken), len(taps)))
             after = page.to
 
     def jump(self, position: Position) -> None:

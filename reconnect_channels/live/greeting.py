@@ -12,6 +12,7 @@ from ..protocol import exchange, frames
 from ..protocol.codes import Close, Reason
 from ..protocol.position import Position
 from ..publication import node_clock
+from ..telemetry.events import Welcomed
 from .admission import crowded, public_address
 from .drain import REASON, TURNED_AWAY_MS, away
 from .fencing import Rank, Session
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 async def greet(connection: Connection, hello: frames.Hello, claims: Mapping[str, Position | None]) -> None:
     """Answers HELLO and joins its streams and the consumer's; or says BYE, and nothing of it is done."""
+    began = connection.loop.time()
     if not await _admitted(connection):
         return
     access = connection.access
@@ -49,6 +51,12 @@ async def greet(connection: Connection, hello: frames.Hello, claims: Mapping[str
         )
     )
     connection.welcome()
+    taken_s = connection.loop.time() - began
+    connection.tell(
+        Welcomed(
+            connection.session, connection.hub.node, hello.term, hello.attempt, taken_s, hello.traceparent
+        )
+    )
     wanted = {**dict.fromkeys(own), **claims}
     taken = dict(islice(wanted.items(), limits.max_streams))
     if beyond := [name for name in wanted if name not in taken]:

@@ -27,6 +27,7 @@ from ..protocol.recovery import Head
 from ..protocol.window import PAGE_ENTRIES, Page, Slice
 from ..publication import node_clock
 from ..snapshots import Snapshot
+from ..telemetry import events
 from . import drain
 from .admission import Admission
 from .breaker import Reader
@@ -345,6 +346,7 @@ class Hub:
             node_clock.observe(entries[-1].clock)
         if not entries or not feed.accept(list(entries)):
             self.holes += 1
+            events.emit(events.HoleHealed(stream))
             self._fill_soon(feed)
 
     def _fill_soon(self, feed: Feed) -> asyncio.Task[None]:
@@ -394,6 +396,7 @@ class Hub:
 
     def _replace(self, feed: Feed, position: Position, reason: Resync) -> None:
         self._reads.forget(feed.name)
+        events.emit(events.HistoryReplaced(feed.name, reason))
         feed.replace(position, reason)
 
     # -- read: heads, pages, snapshots -------------------------------------------------------------
@@ -459,8 +462,9 @@ class Hub:
         return page
 
     async def _read_page(self, name: str, after: Position) -> Slice:
-        log = log_for(name)
+        log, began = log_for(name), self.loop.time()
         run: Run = await self._reader.read(log, log.read, name, after, PAGE_ENTRIES)
+        events.emit(events.PageRead(name, len(run.entries), self.loop.time() - began))
         if run.entries and run.entries[-1].seq - after.seq != len(run.entries):
             raise Mismatch(Resync.DIVERGED, run.head)  # entries are missing
         ends = not run.entries or run.entries[-1].seq == run.head.seq

@@ -20,6 +20,7 @@ from .. import news, nodes, sessions, workers
 from ..announcement import group_name
 from ..conf import settings
 from ..nodes import Dead
+from ..telemetry import events
 from .roster import Roster
 
 if TYPE_CHECKING:
@@ -185,11 +186,13 @@ class Registrar:
             for dead in await self._write(nodes.claim_dead) if sound else ():
                 await self._discard(dead)
                 await self._write(nodes.bury, dead.name)
+                events.emit(events.Reaped(dead.name))
                 logger.info("Node %s was silent: its sessions are reaped", dead.name)
             await self._write(sessions.end_absent)
             self._settled = await self._write(nodes.is_settled, self.node)
         except Exception as error:
             stale_socket_cleanup_errors.value += 1
+            events.emit(events.CleanupFailed(type(error).__name__))
             logger.warning("What a dead node left couldn't be cleared up, it is tried again: %s", error)
 
     async def _discard(self, dead: Dead) -> None:

@@ -20,6 +20,7 @@ from ..protocol.codes import Close, reconnects
 from ..protocol.subscription import State, Subscription
 from ..sessions import USER_CLOSED, Row, Written, session_key
 from ..sessions import State as SessionState
+from ..telemetry import events
 from .fencing import Holders, Rank, Session
 
 if TYPE_CHECKING:
@@ -210,6 +211,8 @@ class Roster:
                 self._holders.fence(seat.session, Rank(*written.lost[row.key]))
             elif seat.connection is None and row.state is not SessionState.LIVE:
                 self._forget(row.key)
+        for back in written.returns:
+            events.emit(events.Returned(back.outage_ms, back.moved))
         if signals.returned.has_listeners(type(self)):
             for back in written.returns:
                 signals.returned.send_robust(type(self), outage_ms=back.outage_ms, moved=back.moved)

@@ -16,6 +16,7 @@ from ..protocol.entry import delta
 from ..protocol.position import Position
 from ..protocol.recovery import Answer, Decision, Head
 from ..protocol.subscription import State, Subscription
+from ..telemetry import events
 from .breaker import BreakerOpen
 from .feed import Batch, Feed
 
@@ -34,13 +35,14 @@ UNREADABLE = "the log couldn't be read"
 class StreamTap:
     """Serves one subscription. Nothing is queued for it: what it can't take now it reads later."""
 
-    __slots__ = ("_connection", "_room", "_sender", "_task", "feed", "subscription")
+    __slots__ = ("_connection", "_room", "_sender", "_since", "_task", "feed", "subscription")
 
     def __init__(self, connection: Connection, subscription: Subscription) -> None:
         self.subscription = subscription
         self.feed: Feed = connection.hub.join(subscription.name, self)
         self._connection = connection
         self._sender = connection.sender
+        self._since = connection.loop.time()
         self._task: asyncio.Task[None] | None = None
         self._room: asyncio.Future[None] | None = None  # while it waits for the client to make some
 
@@ -54,12 +56,16 @@ class StreamTap:
             self.subscription.follow(batch.mark)
         elif sent is None or sent.seq < batch.to.seq:
             self._fall_behind()
+            self._connection.tell(
+                events.FellBehind(self._connection.session, self.feed.name, sent.seq if sent else 0)
+            )
             self._serve(None)
 
     def resync(self, reason: Resync) -> None:
         """What was sent proves nothing any more: a snapshot."""
         if self.subscription.state in (State.LIVE, State.CATCHING_UP):
             self._fall_behind()
+            self._connection.tell(events.Resynced(self._connection.session, self.feed.name, reason))
             self._serve(reason)
 
     def begin(self, decision: Decision, claim: Position | None) -> None:
@@ -83,6 +89,7 @@ class StreamTap:
 
     def _fall_behind(self) -> None:
         self.feed.live.pop(self, None)
+        self._since = self._connection.loop.time()
         self.subscription.fall_behind()
 
     def _serve(self, reason: Resync | None) -> None:
@@ -128,6 +135,8 @@ class StreamTap:
                 if feed.flushed is not None and feed.flushed.position == sent:
                     subscription.follow(feed.flushed)
                 feed.live[self] = None
+                taken = self._connection.loop.time() - self._since
+                self._connection.tell(events.CaughtUp(self._connection.session, feed.name, taken, sent.seq))
                 return
             if not subscription.has_credit:
                 await self._wait_for(lambda: subscription.has_credit)

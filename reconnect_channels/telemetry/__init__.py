@@ -1,0 +1,1 @@
+"""What operators see of it: events, and who listens to them (design 12)."""
