@@ -41,10 +41,13 @@ class Row(NamedTuple):
     close_code: int | None
     connected: datetime
     seen: datetime
+    drift: str = ""
+    flight: str = ""  # events since the last write, one JSON array a line
 
 
 _COLUMNS = [*(name for name in Row._fields if name != "streams"), "created"]
-_KEPT = {"key", "identity", "client_id", "connects", "outage_ms", "created"}
+_KEPT = {"key", "identity", "client_id", "connects", "outage_ms", "flight", "created"}
+FLIGHT = 8_000  # characters of events that a session's row keeps
 
 
 class Return(NamedTuple):
@@ -122,10 +125,13 @@ def _upsert(rows: Sequence[Row], using: str) -> dict[str, int]:
     one = f"({', '.join(['%s'] * len(_COLUMNS))})"
     changes = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS if name not in _KEPT)
     rank = "({0}.term, {0}.attempt, {0}.connected)".format
+    flight = "right({}, {})" if connection.vendor == "postgresql" else "substr({}, -{})"
+    flight = flight.format("old.flight || excluded.flight", FLIGHT)
     sql = (
         f"INSERT INTO {table} AS old ({columns}) VALUES {', '.join([one] * len(rows))} "
         f"ON CONFLICT (key) DO UPDATE SET {changes}, connects = old.connects + excluded.connects, "
-        "outage_ms = CASE WHEN excluded.connects > 0 THEN excluded.outage_ms ELSE old.outage_ms END "
+        "outage_ms = CASE WHEN excluded.connects > 0 THEN excluded.outage_ms ELSE old.outage_ms END, "
+        f"flight = CASE WHEN excluded.flight = '' THEN old.flight ELSE {flight} END "
         f"WHERE {rank('excluded')} >= {rank('old')} "
         "OR (excluded.state = 'live' AND old.state <> 'live') RETURNING key, id"
     )

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import permutations
 from typing import Any
 
+import django
 import pytest
 from django.db import connection, connections
 from django.test.utils import CaptureQueriesContext
@@ -178,7 +179,9 @@ def test_a_batch_of_a_thousand_is_few_statements():
         assert write(again).lost == {}
     assert ClientSession.objects.filter(attempt=2).count() == 1_000
     assert SessionStream.objects.count() == 2_000
-    assert len(writes(first)) <= 4, [query["sql"][:60] for query in first]
+    # Before 6.0, Django counts on 999 parameters a statement, which SQLite allowed up to 3.31.
+    few = 4 if django.VERSION >= (6,) or connection.vendor != "sqlite" else 12
+    assert len(writes(first)) <= few, [query["sql"][:60] for query in first]
     assert len(writes(second)) == 1, [query["sql"][:60] for query in second]
     assert len(second) <= 10
 
