@@ -140,7 +140,8 @@ async def test_nothing_is_lost_when_a_replica_without_the_tail_is_promoted(durab
         assert report.counters["reconnects"] == 0
 
 
-@pytest.mark.parametrize("nodes", ["live", pytest.param("restarted", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("nodes", ["live", "restarted"])
 async def test_clients_are_told_of_a_lost_tail_that_was_refilled_before_they_return(
     redis_only: Stage, nodes: str
 ):

@@ -129,19 +129,19 @@ def test_an_append_whose_answer_is_cut_off_is_there_once(make, redis_server):
 
 def test_an_append_whose_answer_comes_too_late_is_there_once(make, redis_server):
     with FaultProxy(redis_server.port) as proxy:
-        log = make(f"redis://127.0.0.1:{proxy.port}", timeout=0.1)
+        log = make(f"redis://127.0.0.1:{proxy.port}", timeout=1.0)
         log.append("s", drafts(1), 0)
         batch = drafts(2)
         direct = make(url_of(redis_server))
         direct._prefix = log._prefix
-        log.endpoint.client.client_pause(150, all=True)
+        log.endpoint.client.client_pause(1_500, all=True)  # over in the middle of the second try
         entries = log.append("s", batch, 0)
         assert [entry.seq for entry in entries] == [2, 3]
         assert history(direct)[1:] == entries
 
 
 def test_a_frozen_server_costs_a_caller_two_timeouts_at_most(make, redis_server):
-    log = make(url_of(redis_server), timeout=0.1)
+    log = make(url_of(redis_server), timeout=0.5)
     entries = log.append("s", drafts(1), 0)
     batch = drafts(1)
     redis_server.freeze()
@@ -149,10 +149,10 @@ def test_a_frozen_server_costs_a_caller_two_timeouts_at_most(make, redis_server)
         started = time.monotonic()
         with pytest.raises(RedisTimeout):
             log.read("s", entries[0].position, 10)
-        assert time.monotonic() - started < 0.3
+        assert time.monotonic() - started < 1.5
         with pytest.raises(RedisTimeout):
             log.append("s", batch, 0)
-        assert time.monotonic() - started < 0.9
+        assert time.monotonic() - started < 4.5
     finally:
         redis_server.thaw()
     until(lambda: Redis(port=redis_server.port).ping())
