@@ -14,7 +14,7 @@ from django.db import DatabaseError, IntegrityError, OperationalError, connectio
 from django.db.models.functions import Now
 
 from ..log import log_for
-from ..log.database import sql_now
+from ..log.database import IDLE_TIMEOUT, WORKING, sql_now
 from ..models import ProcessedMessage, Producer
 from ..protocol.frames import Message
 from ..publication import Authoring, authoring
@@ -74,17 +74,20 @@ def retrying(attempt: Callable[[], Any], message: Message) -> Any:
 
 @contextmanager
 def _short_lock_wait(alias: str) -> Iterator[None]:
-    """Waits for rows that another transaction holds at most 1 s; the handler may wait as it likes."""
+    """Waits for rows that another transaction holds at most 1 s; the handler may wait as it likes.
+
+    One whose process stands still is ended after a minute, that others get to the producer's row.
+    """
     connection = connections[alias]
     if connection.vendor != "postgresql":
         yield  # SQLite has one writer: its busy timeout bounds the wait for BEGIN IMMEDIATE
         return
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT current_setting('lock_timeout'), set_config('lock_timeout', %s, true)",
-            [str(LOCK_TIMEOUT_MS)],
+            "SELECT current_setting('lock_timeout'), set_config('lock_timeout', %s, true)" + IDLE_TIMEOUT,
+            [str(LOCK_TIMEOUT_MS), WORKING],
         )
-        (usual, _) = cursor.fetchone()
+        (usual, _, _) = cursor.fetchone()
     yield
     with connection.cursor() as cursor:
         cursor.execute("SELECT set_config('lock_timeout', %s, true)", [usual])

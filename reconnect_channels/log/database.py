@@ -41,8 +41,9 @@ POSTGRESQL_PAGE = (
     "ORDER BY r.stream_id, r.seq LIMIT %s) e ON true WHERE s.name = %s"
 )
 IDLE_MS = 10_000  # that a writer may hold a stream's row and stand still: all others wait for it
+WORKING = "61s"  # that a handler may stand still before it publishes: copies of its message wait
 IDLE_TIMEOUT = (  # to the end of the transaction, unless the application has its own
-    ", CASE WHEN current_setting('idle_in_transaction_session_timeout') = '0' "
+    f", CASE WHEN current_setting('idle_in_transaction_session_timeout') IN ('0', '{WORKING}') "
     "THEN set_config('idle_in_transaction_session_timeout', %s, true) END"
 )
 ROWS_PER_INSERT = 500  # SQLite allows 32 766 variables a statement

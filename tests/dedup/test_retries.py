@@ -116,6 +116,20 @@ def test_a_handler_may_wait_for_locks_longer_than_a_second(outbox):
 
 
 @postgres_only
+def test_a_handler_that_stands_still_is_bounded_and_more_tightly_once_it_holds_a_stream(outbox):
+    def handler(message):
+        limits = []
+        for _ in range(2):
+            with connection.cursor() as cursor:
+                cursor.execute("SHOW idle_in_transaction_session_timeout")
+                limits.append(cursor.fetchone()[0])
+            publish(message.stream, message.payload)
+        return limits
+
+    assert outbox.send(outbox.message(), handler).result == '["61s","10s"]'
+
+
+@postgres_only
 def test_a_deadlock_of_two_handlers_costs_one_of_them_a_second_try():
     for name in "ab":
         log_for(name).heads([name])
