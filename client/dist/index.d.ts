@@ -34,6 +34,7 @@ interface TelemetryOptions {
  * - a histogram: `<name>` the largest value, `<name>_count` and `<name>_sum`; of attempts and outages only those that
  *   ended well, the others are counted in `reconnect_attempts_failed_total` and `reconnect_outages_failed_total`
  * - a gauge: its value
+ * - transitions of the connection's state: the latest 32, one by one
  */
 declare function telemetryRecorder(options?: TelemetryOptions): Required<Recorder>;
 
@@ -157,8 +158,11 @@ interface Recorder {
     follow?(client: Client): void;
 }
 
+/** A transition of the connection's state: how many milliseconds ago, from and to. */
+type Transition = readonly [age: number, from: string, to: string];
+
 /** Sends measurements to the server. @returns whether the link took them */
-type Report = (metrics: Readonly<Record<string, number>>) => boolean;
+type Report = (metrics: Readonly<Record<string, number>>, transitions?: readonly Transition[]) => boolean;
 
 /** One recorder out of several. One that throws takes nothing from the others. */
 declare function recorders(...list: readonly Recorder[]): Required<Recorder>;
@@ -786,7 +790,7 @@ export type { Position };
 export type { Client, ClientEvents, CoreClient, CoreEvents, CoreSubscription, Snapshot, Subscription, };
 export type { Random };
 export type { Lost };
-export type { Labels, Recorder, Report };
+export type { Labels, Recorder, Report, Transition };
 export type { TelemetryOptions };
 export type { State, StateChange };
 export type { CoreSubscribeOptions, EventsInfo, SnapshotInfo, SubscribeOptions };

@@ -1911,7 +1911,7 @@ function environment(userAgent = globalThis.navigator?.userAgent ?? "") {
 }
 
 // src/metrics.ts
-function recordMetrics({ on, outbox }, { count, observe, gauge }) {
+function recordMetrics({ on, outbox, settings }, { count, observe, gauge }) {
   let flushing = /* @__PURE__ */ new Set();
   let attempted = 0;
   let succeeded = 0;
@@ -1926,10 +1926,19 @@ function recordMetrics({ on, outbox }, { count, observe, gauge }) {
   on("refused", (why) => count("reconnect_frames_refused_total", 1, { why }));
   on("heal", () => count("reconnect_holes_healed_total"));
   on("lost", () => count("reconnect_messages_lost_total"));
-  on("queueChange", ({ waiting }) => observe("ws_queue_depth", waiting));
+  const observeAge = () => {
+    for (const { createdAt } of outbox.messages.items.values()) {
+      return observe("reconnect_outbox_age_seconds", Math.max(0, settings.clock.wall() - createdAt) / 1e3);
+    }
+  };
+  on("queueChange", ({ waiting }) => {
+    observe("ws_queue_depth", waiting);
+    observeAge();
+  });
   on("overflow", () => count("reconnect_outbox_refused_total"));
   on("evict", ({ reason }) => count("reconnect_outbox_evicted_total", 1, { reason }));
   on("flush", () => {
+    observeAge();
     flushing = new Set(outbox.queue.map(({ id: id2 }) => id2));
     attempted += flushing.size;
     count("reconnect_flush_attempted_total", flushing.size);
@@ -3538,19 +3547,25 @@ var leader = ({ tabs }) => tabs.find((tab) => tab.leader)?.id;
 
 // src/telemetry.ts
 var GATHER_MS = 1e3;
+var MAX_TRANSITIONS = 32;
 var GOOD = ["connected", "live"];
 var BAD = ["failed", "timeout"];
 function telemetryRecorder(options = {}) {
   const { clock = systemClock, everyMs = 11e3 } = options;
   let report = null;
   let pending = {};
+  let transitions = [];
   let notBefore = 0;
   let stop = null;
   const { signal } = new AbortController();
   const send = () => {
     stop = null;
-    notBefore = clock.now() + everyMs;
-    if (report?.(pending)) pending = {};
+    const now = clock.now();
+    notBefore = now + everyMs;
+    const aged = transitions.map(([at, from, to]) => [Math.round(now - at), from, to]);
+    if (!report?.(pending, aged)) return;
+    pending = {};
+    transitions = [];
   };
   const put = (name, value) => {
     if (!Number.isFinite(value)) return;
@@ -3561,7 +3576,12 @@ function telemetryRecorder(options = {}) {
     if (value) put(name, (pending[name] ?? 0) + value);
   };
   const recorder = {
-    count: (name, value = 1) => add(name, value),
+    count(name, value = 1, labels) {
+      add(name, value);
+      if (name !== "reconnect_fsm_transitions_total") return;
+      transitions.push([clock.now(), String(labels?.["from"]), String(labels?.["to"])]);
+      transitions = transitions.slice(-MAX_TRANSITIONS);
+    },
     gauge: put,
     observe(name, value, labels) {
       const outcome = String(labels?.["outcome"] ?? GOOD[0]);
@@ -3732,7 +3752,7 @@ function connect(url, options = {}) {
     }
   }
   try {
-    const report = (metrics) => inner.connection.send(JSON.stringify({ type: "TELEMETRY", environment: environment(), metrics }));
+    const report = (metrics, transitions) => inner.connection.send(JSON.stringify({ type: "TELEMETRY", environment: environment(), metrics, transitions }));
     recorder?.attach?.(report);
     recorder?.follow?.(client);
   } catch (cause) {

@@ -92,8 +92,8 @@ export function connect(url: string | URL, options: Options = {}): Client {
   }
 
   try {
-    const report: Report = (metrics) =>
-      inner.connection.send(JSON.stringify({ type: "TELEMETRY", environment: environment(), metrics }));
+    const report: Report = (metrics, transitions) =>
+      inner.connection.send(JSON.stringify({ type: "TELEMETRY", environment: environment(), metrics, transitions }));
     recorder?.attach?.(report);
     recorder?.follow?.(client);
   } catch (cause) {

@@ -2,7 +2,7 @@ import type { Inner } from "./inner.ts";
 import { environment, type Recorder } from "./recorder.ts";
 
 /** Records what happens in a client, under the names of design 12. */
-export function recordMetrics({ on, outbox }: Pick<Inner, "on" | "outbox">, { count, observe, gauge }: Recorder): void {
+export function recordMetrics({ on, outbox, settings }: Pick<Inner, "on" | "outbox" | "settings">, { count, observe, gauge }: Recorder): void {
   /** Waited when the connection came. */
   let flushing = new Set<string>();
   let attempted = 0;
@@ -21,10 +21,19 @@ export function recordMetrics({ on, outbox }: Pick<Inner, "on" | "outbox">, { co
   on("heal", () => count("reconnect_holes_healed_total"));
   on("lost", () => count("reconnect_messages_lost_total"));
 
-  on("queueChange", ({ waiting }) => observe("ws_queue_depth", waiting));
+  const observeAge = () => {
+    for (const { createdAt } of outbox.messages.items.values()) {
+      return observe("reconnect_outbox_age_seconds", Math.max(0, settings.clock.wall() - createdAt) / 1000);
+    }
+  };
+  on("queueChange", ({ waiting }) => {
+    observe("ws_queue_depth", waiting);
+    observeAge();
+  });
   on("overflow", () => count("reconnect_outbox_refused_total"));
   on("evict", ({ reason }) => count("reconnect_outbox_evicted_total", 1, { reason }));
   on("flush", () => {
+    observeAge();
     flushing = new Set(outbox.queue.map(({ id }) => id));
     attempted += flushing.size;
     count("reconnect_flush_attempted_total", flushing.size);

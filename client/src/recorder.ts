@@ -21,8 +21,11 @@ export interface Recorder {
   follow?(client: Client): void;
 }
 
+/** A transition of the connection's state: how many milliseconds ago, from and to. */
+export type Transition = readonly [age: number, from: string, to: string];
+
 /** Sends measurements to the server. @returns whether the link took them */
-export type Report = (metrics: Readonly<Record<string, number>>) => boolean;
+export type Report = (metrics: Readonly<Record<string, number>>, transitions?: readonly Transition[]) => boolean;
 
 /** A recorder that follows a client and forgets none of its methods. */
 export type Following = Recorder & Required<Pick<Recorder, "follow">>;

@@ -1,6 +1,6 @@
 import { after, systemClock, type Clock } from "./clock.ts";
 import { outages, recordOutage } from "./outage.ts";
-import type { Recorder, Report } from "./recorder.ts";
+import type { Recorder, Report, Transition } from "./recorder.ts";
 
 /** Options of `telemetryRecorder`. */
 export interface TelemetryOptions {
@@ -11,6 +11,8 @@ export interface TelemetryOptions {
 
 /** What belongs together (an attempt, its transitions, the flush) goes in one report. */
 const GATHER_MS = 1_000;
+/** Transitions in one report; the server looks at no more. */
+const MAX_TRANSITIONS = 32;
 const GOOD = ["connected", "live"];
 const BAD = ["failed", "timeout"];
 
@@ -22,11 +24,13 @@ const BAD = ["failed", "timeout"];
  * - a histogram: `<name>` the largest value, `<name>_count` and `<name>_sum`; of attempts and outages only those that
  *   ended well, the others are counted in `reconnect_attempts_failed_total` and `reconnect_outages_failed_total`
  * - a gauge: its value
+ * - transitions of the connection's state: the latest 32, one by one
  */
 export function telemetryRecorder(options: TelemetryOptions = {}): Required<Recorder> {
   const { clock = systemClock, everyMs = 11_000 } = options;
   let report: Report | null = null;
   let pending: Record<string, number> = {};
+  let transitions: Transition[] = [];
   let notBefore = 0;
   let stop: (() => void) | null = null;
   /** Never aborted: the timer ends with the client that is followed, or reports to nobody. */
@@ -34,8 +38,12 @@ export function telemetryRecorder(options: TelemetryOptions = {}): Required<Reco
 
   const send = () => {
     stop = null;
-    notBefore = clock.now() + everyMs;
-    if (report?.(pending)) pending = {};
+    const now = clock.now();
+    notBefore = now + everyMs;
+    const aged = transitions.map(([at, from, to]): Transition => [Math.round(now - at), from, to]);
+    if (!report?.(pending, aged)) return;
+    pending = {};
+    transitions = [];
   };
 
   const put = (name: string, value: number) => {
@@ -49,7 +57,12 @@ export function telemetryRecorder(options: TelemetryOptions = {}): Required<Reco
   };
 
   const recorder: Required<Recorder> = {
-    count: (name, value = 1) => add(name, value),
+    count(name, value = 1, labels) {
+      add(name, value);
+      if (name !== "reconnect_fsm_transitions_total") return;
+      transitions.push([clock.now(), String(labels?.["from"]), String(labels?.["to"])]);
+      transitions = transitions.slice(-MAX_TRANSITIONS);
+    },
     gauge: put,
 
     observe(name, value, labels) {

@@ -47,7 +47,7 @@ export type {
 } from "./public.ts";
 export type { Random } from "./random.ts";
 export type { Lost } from "./receipts.ts";
-export type { Labels, Recorder, Report } from "./recorder.ts";
+export type { Labels, Recorder, Report, Transition } from "./recorder.ts";
 export type { TelemetryOptions } from "./telemetry.ts";
 export type { State, StateChange } from "./state-machine.ts";
 export type { CoreSubscribeOptions, EventsInfo, SnapshotInfo, SubscribeOptions } from "./stream.ts";

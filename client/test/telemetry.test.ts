@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { recorders, safeRecorder, type Recorder } from "../src/recorder.ts";
+import { recorders, safeRecorder, type Recorder, type Transition } from "../src/recorder.ts";
 import { telemetryRecorder } from "../src/telemetry.ts";
 import { FakeServer } from "../src/testing.ts";
 import { metrics as seenMetrics, settle, useFakeTime, world } from "./harness.ts";
@@ -62,6 +62,24 @@ test("a histogram is reported by its largest value, its count and its sum, a gau
   await settle(1_000);
   const depth = { ws_queue_depth: 5, ws_queue_depth_count: 3, ws_queue_depth_sum: 8 };
   expect(reports).toEqual([{ ...depth, reconnect_flush_success_rate: 0.9 }]);
+});
+
+test("transitions go one by one, with their ages, the latest 32", async () => {
+  const recorder = telemetryRecorder();
+  const reports: (readonly Transition[] | undefined)[] = [];
+  recorder.attach((_, transitions) => reports.push(transitions) > 1);
+  recorder.count("reconnect_fsm_transitions_total", 1, { from: "CONNECTED", to: "DISCONNECTED" });
+  await settle(300);
+  recorder.count("reconnect_fsm_transitions_total", 1, { from: "DISCONNECTED", to: "RECONNECTING" });
+  await settle(700);
+  const steps = [
+    [1_000, "CONNECTED", "DISCONNECTED"],
+    [700, "DISCONNECTED", "RECONNECTING"],
+  ];
+  expect(reports).toEqual([steps]);
+  for (let n = 0; n < 40; n++) recorder.count("reconnect_fsm_transitions_total", 1, { from: String(n), to: "FAILED" });
+  await settle(11_000);
+  expect(reports[1]!.map(([, from]) => from)).toEqual(Array.from({ length: 32 }, (_, n) => String(n + 8)));
 });
 
 test("an empty queue is a value, too", async () => {
@@ -171,6 +189,9 @@ test("a client tells the server of its connection, and of an outage once it is o
   expect(metrics["reconnect_backoff_capped_total"]).toBeGreaterThan(0);
   expect(metrics["reconnect_outage_duration_seconds"]).toBeGreaterThan(60);
   expect(metrics["reconnect_outage_duration_seconds_count"]).toBe(1);
+  const steps = frames()[1]!["transitions"] as Transition[];
+  expect(steps[0]!.slice(1)).toEqual(["CONNECTED", "DISCONNECTED"]);
+  expect(steps.at(-1)!.slice(1)).toEqual(["RECONNECTING", "CONNECTED"]);
 });
 
 test("every name in a report is one that the protocol lists", async () => {
@@ -238,4 +259,19 @@ test("a recorder that throws breaks no client", () => {
   safe.count("a");
   safe.observe("b", 1);
   safe.gauge("c", 1);
+});
+
+test("the age of the oldest message without an answer is told when a connection comes", async () => {
+  const { client, server, frames } = await connectedClient();
+  await settle(15_000);
+  server.accepts = false;
+  server.drop();
+  await settle(100);
+  void client.send("a", 1);
+  await settle(30_000);
+  void client.send("a", 2);
+  server.accepts = true;
+  await settle(40_000);
+  const ages = frames().map(({ metrics }) => (metrics as Metrics)["reconnect_outbox_age_seconds"] ?? 0);
+  expect(Math.max(...ages)).toBeGreaterThanOrEqual(30);
 });

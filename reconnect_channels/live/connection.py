@@ -58,6 +58,7 @@ class Connection:
 
     _code: int | None = None  # with which it was closed
     _reason = ""  # that our BYE gave
+    _current = False  # all its streams were live at once
 
     def __init__(self, consumer: Any, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         self.consumer = consumer
@@ -178,6 +179,14 @@ class Connection:
     def tell(self, event: NamedTuple) -> None:
         """Tells operators what happened on this socket."""
         events.emit(event)
+
+    def caught_up(self) -> None:
+        """One of its streams is live; the first time that all are, it has arrived here."""
+        if self._current or self.place is None:
+            return
+        self._current = all(one.state is State.LIVE for one in self.exchange.subscriptions.values())
+        if self._current:
+            self.hub.roster.caught_up(self.place, self)
 
     def _close(self) -> None:
         if self.place is not None and not self.closing:
@@ -302,7 +311,7 @@ class Connection:
         self.write(frames.ping(int(now * 1000), heads))
 
     def _report(self, report: exchange.Report) -> None:
-        self.tell(events.Reported(self.session, report.metrics, report.environment))
+        self.tell(events.Reported(self.session, report.metrics, report.environment, report.transitions))
         if self.place is not None and report.environment is not None:
             self.hub.roster.touch(self.place, self, report.environment)
         try:

@@ -126,6 +126,7 @@ class Report:
 
     metrics: Mapping[str, float]
     environment: str | None = None
+    transitions: tuple[telemetry.Transition, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -306,7 +307,10 @@ class Exchange:
             return []
         self._reported = now
         metrics = telemetry.sane(frame.metrics)
-        return [Report(metrics, telemetry.environment(frame.environment))] if metrics else []
+        transitions = telemetry.transitions(frame.transitions)
+        if not metrics and not transitions:
+            return []
+        return [Report(metrics, telemetry.environment(frame.environment), transitions)]
 
     @staticmethod
     def _refuse(

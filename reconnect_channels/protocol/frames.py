@@ -93,6 +93,7 @@ class Pong(Struct, frozen=True):
 class Telemetry(Struct, frozen=True):
     metrics: dict[str, Any] = {}
     environment: Any = None
+    transitions: Any = None
 
 
 ClientFrame = Hello | Subscribe | Unsubscribe | Message | Ack | Pong | Telemetry

@@ -35,6 +35,7 @@ HISTOGRAMS: Mapping[str, Range] = {
     "reconnect_attempt_duration_seconds": (0.0, 3_600.0),
     "reconnect_backoff_delay_seconds": (0.0, 3_600.0),
     "reconnect_outage_duration_seconds": (0.0, 3_600.0),
+    "reconnect_outbox_age_seconds": (0.0, 86_400.0),
     "ws_queue_depth": (0.0, 100_000.0),
 }
 
@@ -49,6 +50,23 @@ RANGES: Mapping[str, Range] = {
     **GAUGES,
 }
 
+# The legal transitions of a client's connection (design 11.1).
+TRANSITIONS = frozenset(
+    {
+        ("DISCONNECTED", "RECONNECTING"),
+        ("RECONNECTING", "CONNECTED"),
+        ("RECONNECTING", "FAILED"),
+        ("RECONNECTING", "DISCONNECTED"),
+        ("CONNECTED", "DISCONNECTED"),
+        ("FAILED", "DISCONNECTED"),
+    }
+)
+MAX_TRANSITIONS = 32
+MAX_AGE_MS = 3_600_000
+
+Transition = tuple[int, str, str]
+"""Milliseconds from the transition to the report, and the states that it led from and to."""
+
 ENVIRONMENTS = frozenset({"chromium", "firefox", "safari", "python", "other"})
 
 
@@ -62,6 +80,17 @@ def sane(metrics: Mapping[str, Any]) -> dict[str, float]:
         if isinstance(value, int) or math.isfinite(value):
             kept[name] = float(min(max(value, low), high))
     return kept
+
+
+def transitions(value: Any) -> tuple[Transition, ...]:
+    """The first 32 of a report's `[age_ms, from, to]`, without what no client's state machine does."""
+    kept: list[Transition] = []
+    for each in value[:MAX_TRANSITIONS] if isinstance(value, list) else ():
+        match each:
+            case [int() | float() as age, str() as left, str() as entered] if (left, entered) in TRANSITIONS:
+                if not isinstance(age, bool) and (isinstance(age, int) or math.isfinite(age)):
+                    kept.append((int(min(max(age, 0), MAX_AGE_MS)), left, entered))
+    return tuple(kept)
 
 
 def environment(value: Any) -> str | None:

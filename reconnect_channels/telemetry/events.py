@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from ..protocol.position import Position
+from ..protocol.telemetry import Transition
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +98,7 @@ class Answered(NamedTuple):
     reason: str
     duplicate: bool
     seconds: float
+    retry: bool = False  # it is to be sent again
 
 
 class Reported(NamedTuple):
@@ -105,6 +107,13 @@ class Reported(NamedTuple):
     socket: str
     metrics: Mapping[str, float]
     environment: str | None
+    transitions: tuple[Transition, ...]  # the oldest first
+
+
+class ReportIgnored(NamedTuple):
+    """A client reports too often, or nothing that is known."""
+
+    socket: str
 
 
 class Ended(NamedTuple):
@@ -177,6 +186,21 @@ class Returned(NamedTuple):
 
     outage_ms: int
     moved: bool  # to another node
+
+
+class HandedOver(NamedTuple):
+    """A client that came from another node is current on all its streams."""
+
+    ms: float  # since its socket there ended
+
+
+class Sampled(NamedTuple):
+    """How the sessions of this process are; told every second or so, and zeros when nobody is left."""
+
+    live: int
+    diverged: int
+    lagging: int
+    drifted: int  # distinct identities among the diverged and lagging
 
 
 class CleanupFailed(NamedTuple):

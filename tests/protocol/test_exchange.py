@@ -447,6 +447,13 @@ def test_telemetry_says_in_which_environment():
     ]
 
 
+def test_telemetry_brings_transitions_without_those_that_are_malformed():
+    steps = [[1200, "CONNECTED", "DISCONNECTED"], [1, "CONNECTED", "CONNECTED"], [2], None]
+    assert opened().receive(telemetry(metrics={}, transitions=steps), 1.0) == [
+        Report({}, None, ((1200, "CONNECTED", "DISCONNECTED"),))
+    ]
+
+
 def test_telemetry_that_says_nothing_known_is_no_report():
     assert opened().receive(telemetry(metrics={"mine": 1}), 1.0) == []
 

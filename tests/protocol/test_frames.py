@@ -78,6 +78,7 @@ RULES: dict[str, dict[str, tuple[bool, Any]]] = {
     "TELEMETRY": {
         "metrics": (False, lambda value: isinstance(value, dict)),
         "environment": (False, lambda value: True),
+        "transitions": (False, lambda value: True),
     },
 }
 GOOD: dict[str, dict[str, Any]] = {

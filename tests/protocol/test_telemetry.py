@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconnect_channels.protocol.telemetry import ENVIRONMENTS, RANGES, environment, sane
+from reconnect_channels.protocol.telemetry import (
+    ENVIRONMENTS,
+    MAX_AGE_MS,
+    MAX_TRANSITIONS,
+    RANGES,
+    TRANSITIONS,
+    environment,
+    sane,
+    transitions,
+)
 
 from .strategies import json_values, texts
 
@@ -64,6 +73,35 @@ def test_numbers_are_clamped_and_all_else_is_dropped(value, kept):
 def test_names_that_only_look_known_are_dropped():
     near = ["WS_QUEUE_DEPTH", "ws_queue_depth ", "ws_queue_depth\n", "ws_queue_depth{a=1}", "", "__proto__"]
     assert sane(dict.fromkeys(near, 1)) == {}
+
+
+states = st.sampled_from(["DISCONNECTED", "RECONNECTING", "CONNECTED", "FAILED", "Connected", ""])
+
+
+@given(json_values | st.lists(st.lists(numbers | states | json_values, max_size=4) | json_values))
+def test_of_transitions_only_few_legal_ones_come_through(value):
+    kept = transitions(value)
+    assert len(kept) <= MAX_TRANSITIONS
+    for age, left, entered in kept:
+        assert type(age) is int
+        assert 0 <= age <= MAX_AGE_MS
+        assert (left, entered) in TRANSITIONS
+
+
+@given(st.lists(st.tuples(st.integers(0, MAX_AGE_MS), st.sampled_from(sorted(TRANSITIONS))), max_size=32))
+def test_legal_transitions_come_through_unchanged(steps):
+    value = [[age, *states] for age, states in steps]
+    assert transitions(value) == tuple(map(tuple, value))
+
+
+@pytest.mark.parametrize(
+    ("age", "kept"),
+    [(-1, 0), (2.9, 2), (10**400, MAX_AGE_MS), (math.nan, None), (math.inf, None), (True, None), ("1", None)],
+    ids=str,
+)
+def test_the_age_of_a_transition_is_moved_into_its_range(age, kept):
+    step = "CONNECTED", "DISCONNECTED"
+    assert transitions([[age, *step]]) == (() if kept is None else ((kept, *step),))
 
 
 @given(json_values)
