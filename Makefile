@@ -68,14 +68,14 @@ client/node_modules/.made: $(wildcard client/package.json client/package-lock.js
 	@$(NPM) ci --silent
 	@touch $@
 
-.PHONY: node-modules chromium proxies
+.PHONY: node-modules chromium programs
 node-modules: $(if $(wildcard client/package-lock.json),client/node_modules/.made)
 
 chromium:
 	@scripts/chromium >/dev/null || true
 
-proxies: | chromium
-	@scripts/proxies || true
+programs: | chromium
+	@scripts/programs || true
 
 # -- quality -------------------------------------------------------------------------------------------------------
 
@@ -127,7 +127,7 @@ MISSING = $(filter-out $(MAIN) $(OTHERS),$(VERSIONS))
 # Only stages that don't wait on clocks run side by side with others that fill a core.
 test: .venv/bin/python ## set up and run everything: linters, all tests, the client's tests, other CPythons
 	@rm -rf .results && mkdir .results
-	@$(MAKE) --no-print-directory -j4 .venv/.dev node-modules chromium proxies $(OTHERS:%=.venv-%/.test)
+	@$(MAKE) --no-print-directory -j4 .venv/.dev node-modules chromium programs $(OTHERS:%=.venv-%/.test)
 	@$(MAKE) --no-print-directory -k -j2 stage-lint stage-client $(OTHERS:%=stage-python-%) || true
 	@$(MAKE) --no-print-directory -k stage-sqlite stage-postgres || true
 	@$(MAKE) --no-print-directory -k -j2 stage-faults stage-browser || true

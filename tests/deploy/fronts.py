@@ -16,11 +16,11 @@ PORT = re.compile(r"(127\.0\.0\.1(?::|, port_value: ))(\d+)")
 
 
 def program(name: str) -> str:
-    """A Debian program: root has it installed by `scripts/proxies`, others may lack it."""
+    """A Debian program: root has it installed by `scripts/programs`, others may lack it."""
     found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if found is None:
         if os.geteuid() == 0:
-            pytest.fail(f"No {name} found: run scripts/proxies, which installs it for root")
+            pytest.fail(f"No {name} found: run scripts/programs, which installs it for root")
         pytest.skip(f"no {name} found: install it to test its configuration")
     return found
 
