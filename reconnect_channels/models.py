@@ -155,6 +155,9 @@ class Node(models.Model):
     pid = models.PositiveIntegerField()
     channel = models.CharField(max_length=200, default="")  # of the layer; left behind by a kill
     draining = models.BooleanField(default=False)
+    published = models.FloatField(default=0.0)  # entries a second, as of the last heartbeat
+    delivered = models.FloatField(default=0.0)  # entries a second, to live sockets
+    breakers = models.CharField(max_length=100, default="")  # the names of open ones, with commas
     started = models.DateTimeField(default=timezone.now)
     seen = models.DateTimeField(default=timezone.now, db_index=True)
     reaped = models.DateTimeField(null=True)  # when somebody began to clear up after it

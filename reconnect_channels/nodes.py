@@ -19,6 +19,7 @@ from django.utils import timezone
 from .conf import settings
 from .models import ClientSession, Node, NodeStream
 from .sessions import BATCH, alias
+from .telemetry.load import IDLE, Load
 
 State = ClientSession.State
 RECLAIM = timedelta(seconds=60)  # after which another node tries what a reaper didn't finish
@@ -54,10 +55,10 @@ def begin(name: str, channel: str) -> None:
     Node.objects.using(alias()).get_or_create(name=name, defaults=row)
 
 
-def beat(name: str, channel: str) -> Beat:
-    """Says that the node lives."""
+def beat(name: str, channel: str, load: Load = IDLE) -> Beat:
+    """Says that the node lives, and how busy it is."""
     rows = Node.objects.using(alias()).filter(name=name, reaped=None)
-    if not rows.update(seen=Now(), channel=channel):
+    if not rows.update(seen=Now(), channel=channel, **load._asdict()):
         return Beat(alive=False)
     return Beat(alive=True, draining=bool(rows.values_list("draining", flat=True).first()))
 

@@ -11,7 +11,6 @@ import secrets
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django.db import DataError
@@ -21,6 +20,7 @@ from ..announcement import group_name
 from ..conf import settings
 from ..nodes import Dead
 from ..telemetry import events
+from ..telemetry.load import Meter
 from .roster import Roster
 
 if TYPE_CHECKING:
@@ -33,16 +33,6 @@ BACKOFF = 1.0, 30.0  # seconds, while the database is down
 FAREWELL = 2.0  # seconds that the last write may take
 DISCARD = 30.0  # seconds that clearing up one dead node's groups may take
 
-
-@dataclass
-class Count:
-    """A number that only grows."""
-
-    value: int = 0
-
-
-stale_socket_cleanup_errors = Count()
-"""How often what a dead node left behind couldn't be cleared up; it is tried again."""
 
 _lives: set[Registrar] = set()
 
@@ -76,6 +66,7 @@ class Registrar:
         self._lock = threading.RLock()
         self._ended = False
         self._channel = ""
+        self._meter = Meter(self._loop.time())
         self._beat_at = 0.0
         self._sound_since: float | None = None  # heartbeats have come through since then
         self._reap_at = 0.0
@@ -136,7 +127,7 @@ class Registrar:
             await self._write(nodes.begin, self.node, self._channel)
             self._begun = True
         else:
-            beat = await self._write(nodes.beat, self.node, self._channel)
+            beat = await self._write(nodes.beat, self.node, self._channel, self._meter.read(now))
             if not beat.alive:
                 return False
             if beat.draining:
@@ -191,7 +182,6 @@ class Registrar:
             await self._write(sessions.end_absent)
             self._settled = await self._write(nodes.is_settled, self.node)
         except Exception as error:
-            stale_socket_cleanup_errors.value += 1
             events.emit(events.CleanupFailed(type(error).__name__))
             logger.warning("What a dead node left couldn't be cleared up, it is tried again: %s", error)
 

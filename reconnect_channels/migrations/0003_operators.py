@@ -53,4 +53,19 @@ class Migration(migrations.Migration):
             name="trace_id",
             field=models.CharField(default="", max_length=32),
         ),
+        migrations.AddField(
+            model_name="node",
+            name="published",
+            field=models.FloatField(default=0.0),
+        ),
+        migrations.AddField(
+            model_name="node",
+            name="delivered",
+            field=models.FloatField(default=0.0),
+        ),
+        migrations.AddField(
+            model_name="node",
+            name="breakers",
+            field=models.CharField(default="", max_length=100),
+        ),
     ]
