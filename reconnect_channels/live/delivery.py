@@ -98,5 +98,13 @@ class Delivery:
         connection, (code, reason) = self._connection, outcome[:2]
         connection.write(outcome.frame(message.id))
         connection.tell(
-            Answered(connection.session, message.stream, code, reason, outcome.duplicate, seconds)
+            Answered(
+                connection.session,
+                message.stream,
+                code,
+                reason,
+                outcome.duplicate,
+                seconds,
+                outcome.retry_after_ms > 0,
+            )
         )

@@ -88,7 +88,6 @@ class Hub:
         self.rights = Rights(self.spawn)
         self.admission = Admission(loop.time())
         self.draining: asyncio.Task[int] | None = None
-        self.holes = 0  # healed from the log
         self._alias = alias
         self._wakeups: Wakeups
         self._reader = Reader(self.spawn, self._healed)
@@ -345,7 +344,6 @@ class Hub:
         if entries:
             node_clock.observe(entries[-1].clock)
         if not entries or not feed.accept(list(entries)):
-            self.holes += 1
             events.emit(events.HoleHealed(stream))
             self._fill_soon(feed)
 

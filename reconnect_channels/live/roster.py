@@ -49,6 +49,8 @@ class Seat:
     close_code: int | None = None
     positions: dict[str, tuple[str, int]] = field(default_factory=dict)
     environment: str = "other"
+    current_ms: int | None = None  # from `connected` until it was current on all its streams
+    moved_ms: int | None = None  # from the end of its socket on another node to `connected`
 
     def row(self, key: str, node: str, now: datetime) -> Row:
         """What is to be written now."""
@@ -80,6 +82,11 @@ class Seat:
             self.connected,
             self.ended or now,
         )
+
+    def hand_over(self) -> None:
+        """Tells how long it took from a socket on another node, once both parts of it are known."""
+        if self.current_ms is not None and self.moved_ms is not None:
+            events.emit(events.HandedOver(self.moved_ms + self.current_ms))
 
 
 def standing(subscriptions: Mapping[str, Subscription]) -> dict[str, tuple[str, int]]:
@@ -134,6 +141,13 @@ class Roster:
             elif environment is not None:
                 return
             self._dirty[key] = None
+
+    def caught_up(self, session: Session, connection: Connection) -> None:
+        """It is current on all its streams."""
+        seat = self._seats.get(session_key(*session))
+        if seat is not None and seat.connection is connection:
+            seat.current_ms = int((timezone.now() - seat.connected).total_seconds() * 1000)
+            seat.hand_over()
 
     def leave(self, session: Session, connection: Connection, code: int | None) -> None:
         """A socket ended. Synchronous: safe under cancellation.
@@ -200,6 +214,7 @@ class Roster:
 
     def wrote(self, rows: Sequence[Row], written: Written, now: float) -> None:
         """Takes note of what became of the rows; fences what a newer socket has superseded elsewhere."""
+        sockets = {row.key: row.socket for row in rows}
         for row in rows:
             seat = self._seats.get(row.key)
             if seat is None or seat.socket != row.socket:
@@ -213,6 +228,10 @@ class Roster:
                 self._forget(row.key)
         for back in written.returns:
             events.emit(events.Returned(back.outage_ms, back.moved))
+            seat = self._seats.get(back.key)
+            if back.moved and seat is not None and seat.socket == sockets[back.key]:
+                seat.moved_ms = back.outage_ms
+                seat.hand_over()
         if signals.returned.has_listeners(type(self)):
             for back in written.returns:
                 signals.returned.send_robust(type(self), outage_ms=back.outage_ms, moved=back.moved)

@@ -137,6 +137,7 @@ class StreamTap:
                 feed.live[self] = None
                 taken = self._connection.loop.time() - self._since
                 self._connection.tell(events.CaughtUp(self._connection.session, feed.name, taken, sent.seq))
+                self._connection.caught_up()
                 return
             if not subscription.has_credit:
                 await self._wait_for(lambda: subscription.has_credit)
@@ -147,8 +148,9 @@ class StreamTap:
                     await hub.head(feed.name)
             elif await self._clear():
                 text = delta(feed.name, page.after, page.to, page.wires, page.complete)
-                subscription.took(page.to, len(text))
-                subscription.time_page(self._connection.loop.time())
+                now = self._connection.loop.time()
+                subscription.took(page.to, len(text), now)
+                subscription.time_page(now)
                 said_complete = page.complete
                 self._sender.push({"type": "websocket.send", "text": text})
 

@@ -1,11 +1,12 @@
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from reconnect_channels.live import connection
 from reconnect_channels.live import hub as hubs
+from reconnect_channels.telemetry import events
 from reconnect_channels.testing import closed_hub
 from tests.live.layers import CORE, LAYERS, PUBSUB, FaultyLayer, use_layer
 
@@ -24,6 +25,15 @@ def configure(settings: Any) -> Callable[..., None]:
         settings.RECONNECT_CHANNELS = {**getattr(settings, "RECONNECT_CHANNELS", {}), **changed}
 
     return configure
+
+
+@pytest.fixture
+def told() -> Iterator[list[NamedTuple]]:
+    """The events of this process, from now on."""
+    heard: list[NamedTuple] = []
+    events.listeners.append(heard.append)
+    yield heard
+    events.listeners.remove(heard.append)
 
 
 @pytest.fixture

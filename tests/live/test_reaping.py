@@ -4,7 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -17,6 +17,7 @@ from reconnect_channels.live import registrar as registrars
 from reconnect_channels.live.hub import get_hub
 from reconnect_channels.models import ClientSession, Node, NodeStream
 from reconnect_channels.sessions import State
+from reconnect_channels.telemetry.events import CleanupFailed
 from tests.live.layers import FaultyLayer
 from tests.live.peer import elsewhere, eventually, publish_all
 from tests.live.test_sessions import A, peer
@@ -51,9 +52,8 @@ def is_gone(name: str = "one") -> bool:
 
 
 @pytest.fixture
-def errors() -> Callable[[], int]:
-    before = registrars.stale_socket_cleanup_errors.value
-    return lambda: registrars.stale_socket_cleanup_errors.value - before
+def errors(told: list[NamedTuple]) -> Callable[[], int]:
+    return lambda: sum(isinstance(event, CleanupFailed) for event in told)
 
 
 async def test_what_a_dead_node_left_is_cleared_up(faulty: FaultyLayer, errors: Callable[[], int]):
