@@ -58,6 +58,7 @@ class Connection:
 
     _code: int | None = None  # with which it was closed
     _reason = ""  # that our BYE gave
+    trace = ""  # the id of its HELLO's trace
     _current = False  # all its streams were live at once
 
     def __init__(self, consumer: Any, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
@@ -427,7 +428,7 @@ class Connection:
             claim, head, checksum=checksum, retired=feed.retired, max_delta=settings().MAX_DELTA
         )
         answer, reason = decision.answer.name.lower(), decision.reason or ""
-        self.tell(events.Resumed(self.session, feed.name, answer, reason, claim, head.seq))
+        self.tell(events.Resumed(self.session, feed.name, answer, reason, claim, head.seq, self.trace))
         if decision.reason is Resync.DIVERGED:
             self._drifted(feed.name, claim, checksum)
         return decision

@@ -11,6 +11,7 @@ from ..conf import settings
 from ..protocol import exchange, frames
 from ..protocol.codes import Close, Reason
 from ..protocol.position import Position
+from ..protocol.traceparent import trace_id
 from ..publication import node_clock
 from ..telemetry.events import Welcomed
 from .admission import crowded, public_address
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 async def greet(connection: Connection, hello: frames.Hello, claims: Mapping[str, Position | None]) -> None:
     """Answers HELLO and joins its streams and the consumer's; or says BYE, and nothing of it is done."""
     began = connection.loop.time()
+    connection.trace = trace_id(hello.traceparent)
     if not await _admitted(connection):
         return
     access = connection.access

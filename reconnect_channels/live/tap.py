@@ -135,9 +135,12 @@ class StreamTap:
                 if feed.flushed is not None and feed.flushed.position == sent:
                     subscription.follow(feed.flushed)
                 feed.live[self] = None
-                taken = self._connection.loop.time() - self._since
-                self._connection.tell(events.CaughtUp(self._connection.session, feed.name, taken, sent.seq))
-                self._connection.caught_up()
+                connection = self._connection
+                taken = connection.loop.time() - self._since
+                connection.tell(
+                    events.CaughtUp(connection.session, feed.name, taken, sent.seq, connection.trace)
+                )
+                connection.caught_up()
                 return
             if not subscription.has_credit:
                 await self._wait_for(lambda: subscription.has_credit)

@@ -39,6 +39,7 @@ class Resumed(NamedTuple):
     reason: str  # of a snapshot: new, epoch, trimmed, …
     claim: Position | None
     head: int  # -1 where it couldn't be read
+    trace: str = ""  # the id of the HELLO's trace
 
     @property
     def gap(self) -> int:
@@ -53,6 +54,7 @@ class CaughtUp(NamedTuple):
     stream: str
     seconds: float  # since it was asked for, or fell behind
     seq: int
+    trace: str = ""  # the id of the HELLO's trace
 
 
 class FellBehind(NamedTuple):
