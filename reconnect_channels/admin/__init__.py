@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest
 
-from .models import (
+from ..models import (
     ClientSession,
     DriftReport,
     Node,
