@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from django.apps import AppConfig
 
 
@@ -10,6 +12,13 @@ class ReconnectChannelsConfig(AppConfig):
 
     def ready(self) -> None:
         from . import checks, receivers  # checks register themselves
+        from .registry import prefix_of
+        from .telemetry import tracing
 
         assert checks
         receivers.connect()
+        tracing.connect(prefix_of)
+        if find_spec("prometheus_client"):
+            from .telemetry import measuring
+
+            measuring.connect(prefix_of)

@@ -17,6 +17,12 @@ def consumer_for(stream: str) -> type[Any] | None:
     return max(reversed(fitting), key=lambda c: len(c.stream_prefix), default=None)
 
 
+def prefix_of(stream: str) -> str:
+    """The prefix of the class that serves this stream; "" where none does."""
+    consumer = consumer_for(stream)
+    return consumer.stream_prefix if consumer is not None else ""
+
+
 def overlaps() -> list[tuple[type[Any], type[Any]]]:
     """Pairs of classes of which one's prefix begins the other's."""
     return [

@@ -1,4 +1,5 @@
-"""The recovery decision over HTTP: for followers with a hole, scripts, and pages without a socket."""
+"""The recovery decision over HTTP, for followers with a hole, scripts, and pages without a socket; and what
+machines ask of a node."""
 
 from __future__ import annotations
 
@@ -8,7 +9,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from asgiref.sync import async_to_sync
-from django.http import HttpRequest, HttpResponse
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
 from django.views.decorators.http import require_GET, require_safe
 
 from . import workers
@@ -104,6 +107,25 @@ async def ready(request: HttpRequest) -> HttpResponse:
     reason = "draining" if is_draining() else "log" if breaker_of(log_for("")).is_open else None
     body = {"ready": reason is None} | ({"reason": reason} if reason else {})
     return _answer(encode(body), 503 if reason else 200)
+
+
+@require_safe
+def metrics(request: HttpRequest) -> HttpResponse:
+    """For Prometheus: plain text, or OpenMetrics with exemplars for who accepts it.
+
+    With `METRICS_PERMISSION`, visitors are sent to the login, and users without it are refused.
+    """
+    permission = settings().METRICS_PERMISSION
+    if permission and not request.user.has_perm(permission):
+        if request.user.is_authenticated:
+            raise PermissionDenied
+        return redirect_to_login(request.get_full_path())
+    try:
+        from .telemetry.exposition import exposition
+    except ImportError:
+        raise Http404("Metrics need prometheus_client: install reconnect-channels[prometheus]") from None
+    page, content_type = exposition(request.headers.get("Accept", ""))
+    return HttpResponse(page, content_type=content_type, headers={"Cache-Control": "no-store"})
 
 
 @require_GET

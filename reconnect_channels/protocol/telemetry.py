@@ -12,6 +12,7 @@ from typing import Any
 
 Range = tuple[float, float]
 COUNTED: Range = (0.0, 10_000.0)
+MAX_OBSERVATIONS = 100  # that one report may add to a histogram
 
 # What was added since the client's last report.
 COUNTERS = (
@@ -33,6 +34,7 @@ COUNTERS = (
 # The largest value since the last report; with `_count` and `_sum` how many there were and what they make.
 HISTOGRAMS: Mapping[str, Range] = {
     "reconnect_attempt_duration_seconds": (0.0, 3_600.0),
+    "reconnect_failed_attempt_duration_seconds": (0.0, 3_600.0),
     "reconnect_backoff_delay_seconds": (0.0, 3_600.0),
     "reconnect_outage_duration_seconds": (0.0, 3_600.0),
     "reconnect_outbox_age_seconds": (0.0, 86_400.0),
@@ -80,6 +82,21 @@ def sane(metrics: Mapping[str, Any]) -> dict[str, float]:
         if isinstance(value, int) or math.isfinite(value):
             kept[name] = float(min(max(value, low), high))
     return kept
+
+
+def observations(metrics: Mapping[str, float], name: str) -> list[float]:
+    """The values of a histogram that a report stands for: the largest, and for each other one their mean.
+
+    :param metrics: what `sane` let through.
+    """
+    if name not in metrics:
+        return []
+    largest, count = metrics[name], int(metrics.get(f"{name}_count", 1))
+    others = min(count, MAX_OBSERVATIONS) - 1
+    if others < 1:
+        return [largest]
+    mean = (metrics.get(f"{name}_sum", largest * count) - largest) / (count - 1)
+    return [largest] + [min(max(mean, 0.0), largest)] * others
 
 
 def transitions(value: Any) -> tuple[Transition, ...]:

@@ -1,0 +1,261 @@
+"""Fills the metrics: a listener over events.
+
+An event costs a few microseconds: children of metrics are looked up once for each set of labels.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, NamedTuple
+
+from ..protocol.codes import Close
+from ..protocol.telemetry import observations
+from . import events, metrics
+
+OTHER = "other"
+STREAMS = 10_000  # whose prefix is remembered
+CODES = frozenset({*map(int, Close), 1000, 1001, 1005, 1006, 1011, 1012})
+
+Handler = Callable[[Any], None]
+
+_handlers: dict[type[NamedTuple], Handler] = {}
+_prefixes: dict[str, str] = {}
+_find: Callable[[str], str]
+_flushed: dict[str, tuple[float, float]] = defaultdict(
+    lambda: (0, 0)
+)  # attempted and succeeded, for the rate
+
+
+def connect(prefix_of: Callable[[str], str]) -> None:
+    """Counts what happens from now on.
+
+    :param prefix_of: the prefix of the consumer class that serves a stream; "" where none does.
+    """
+    global _find
+    _find = prefix_of
+    _prefixes.clear()
+    if listen not in events.listeners:
+        events.listeners.append(listen)
+
+
+def listen(event: NamedTuple) -> None:
+    """Takes an event."""
+    handler = _handlers.get(type(event))
+    if handler is not None:
+        handler(event)
+
+
+def _on(kind: type[NamedTuple]) -> Callable[[Handler], Handler]:
+    def register(handler: Handler) -> Handler:
+        _handlers[kind] = handler
+        return handler
+
+    return register
+
+
+def _prefix(stream: str) -> str:
+    known = _prefixes.get(stream)
+    if known is None:
+        known = _find(stream)
+        if not known:  # not remembered: its consumer may yet be imported
+            return OTHER
+        if len(_prefixes) >= STREAMS:
+            _prefixes.clear()
+        _prefixes[stream] = known
+    return known
+
+
+@cache
+def _child(metric: Any, *labels: str) -> Any:
+    return metric.labels(*labels)
+
+
+# -- what clients report of themselves -------------------------------------------------------------
+
+
+@_on(events.Reported)
+def _reported(event: events.Reported) -> None:
+    told, environment = event.metrics, event.environment or OTHER
+    _child(metrics.CLIENT_REPORTS, "taken").inc()
+    for name, counter in metrics.REPORTED_COUNTERS.items():
+        if added := told.get(name):
+            _child(counter, environment).inc(added)
+    for name, (histogram, *labels) in metrics.REPORTED_HISTOGRAMS.items():
+        for value in observations(told, name):
+            _child(histogram, *labels, environment).observe(value)
+    _transitions(event, told.get("reconnect_fsm_transitions_total", 0), environment)
+    _flush_rate(told, environment)
+
+
+def _transitions(event: events.Reported, counted: float, environment: str) -> None:
+    for _, left, entered in event.transitions:
+        _child(metrics.FSM_TRANSITIONS, left, entered, environment).inc()
+    if counted > len(event.transitions):
+        _child(metrics.FSM_TRANSITIONS, "", "", environment).inc(counted - len(event.transitions))
+
+
+def _flush_rate(told: Mapping[str, float], environment: str) -> None:
+    attempted, succeeded = _flushed[environment]
+    attempted += told.get("reconnect_flush_attempted_total", 0)
+    succeeded += told.get("reconnect_flush_succeeded_total", 0)
+    _flushed[environment] = attempted, succeeded
+    if attempted:
+        _child(metrics.FLUSH_SUCCESS_RATE, environment).set(min(1, succeeded / attempted))
+
+
+@_on(events.ReportIgnored)
+def _report_ignored(event: events.ReportIgnored) -> None:
+    _child(metrics.CLIENT_REPORTS, "ignored").inc()
+
+
+# -- recovery --------------------------------------------------------------------------------------
+
+
+@_on(events.Welcomed)
+def _welcomed(event: events.Welcomed) -> None:
+    metrics.WELCOME_SECONDS.observe(event.seconds)
+
+
+@_on(events.Resumed)
+def _resumed(event: events.Resumed) -> None:
+    _child(metrics.RECOVERIES, event.answer, event.reason).inc()
+    if event.answer in ("delta", "snapshot"):
+        answer = event.reason or event.answer
+        _child(metrics.GAP_SIZE, answer).observe(event.gap, _exemplar(event.trace))
+
+
+@_on(events.CaughtUp)
+def _caught_up(event: events.CaughtUp) -> None:
+    _child(metrics.CAUGHT_UP_SECONDS, _prefix(event.stream)).observe(event.seconds, _exemplar(event.trace))
+
+
+def _exemplar(trace: str) -> dict[str, str] | None:
+    return {"trace_id": trace} if trace else None
+
+
+@_on(events.HandedOver)
+def _handed_over(event: events.HandedOver) -> None:
+    metrics.HANDOFF_LATENCY.observe(event.ms)
+
+
+@_on(events.Returned)
+def _returned(event: events.Returned) -> None:
+    _child(metrics.RETURNS, "yes" if event.moved else "no").inc()
+
+
+@_on(events.FellBehind)
+def _fell_behind(event: events.FellBehind) -> None:
+    _child(metrics.FELL_BEHIND, _prefix(event.stream)).inc()
+
+
+@_on(events.Resynced)
+def _resynced(event: events.Resynced) -> None:
+    _child(metrics.RESYNCS, event.reason).inc()
+
+
+@_on(events.HistoryReplaced)
+def _history_replaced(event: events.HistoryReplaced) -> None:
+    _child(metrics.HISTORY_REPLACED, event.reason).inc()
+
+
+@_on(events.Built)
+def _built(event: events.Built) -> None:
+    prefix = _prefix(event.stream)
+    if event.size < 0:
+        _child(metrics.SNAPSHOT_FAILURES, prefix).inc()
+    else:
+        _child(metrics.SNAPSHOT_SIZE, prefix).observe(event.size)
+        _child(metrics.SNAPSHOT_BUILD, prefix).observe(event.seconds)
+
+
+@_on(events.PageRead)
+def _page_read(event: events.PageRead) -> None:
+    _child(metrics.PAGE_READ, _prefix(event.stream)).observe(event.seconds)
+
+
+# -- live traffic ----------------------------------------------------------------------------------
+
+
+@_on(events.Published)
+def _published(event: events.Published) -> None:
+    prefix = _prefix(event.stream)
+    _child(metrics.PUBLISHED_ENTRIES, prefix).inc(event.entries)
+    if event.held:
+        _child(metrics.ROW_HOLD, prefix).observe(event.held)
+
+
+@_on(events.FannedOut)
+def _fanned_out(event: events.FannedOut) -> None:
+    _, entries, sockets = event
+    prefix = _prefix(event.stream)
+    _child(metrics.FAN_OUT_ENTRIES, prefix).observe(entries)
+    _child(metrics.FAN_OUT_SOCKETS, prefix).observe(sockets)
+    _child(metrics.DELIVERIES, prefix).inc(entries * sockets)
+
+
+@_on(events.HoleHealed)
+def _hole_healed(event: events.HoleHealed) -> None:
+    _child(metrics.LAYER_HOLES, _prefix(event.stream)).inc()
+
+
+@_on(events.LayerFailed)
+def _layer_failed(event: events.LayerFailed) -> None:
+    metrics.LAYER_FAILURES.inc()
+
+
+@_on(events.Answered)
+def _answered(event: events.Answered) -> None:
+    prefix = _prefix(event.stream)
+    if event.duplicate:
+        outcome = "duplicate"
+        _child(metrics.DUPLICATES, prefix).inc()
+    else:
+        outcome = "acked" if event.code == 0 else "retried" if event.retry else "rejected"
+    _child(metrics.MESSAGES, outcome, prefix).inc()
+    _child(metrics.MESSAGE_SECONDS, prefix).observe(event.seconds)
+
+
+# -- health ----------------------------------------------------------------------------------------
+
+
+@_on(events.Sampled)
+def _sampled(event: events.Sampled) -> None:
+    metrics.LIVE.set(event.live)
+    metrics.DIVERGED.set(event.diverged)
+    metrics.LAGGING.set(event.lagging)
+    metrics.DRIFTED.set(event.drifted)
+    # One client can claim what it likes.
+    metrics.DRIFT_PERCENTAGE.set(100 * event.drifted / event.live if event.drifted > 1 and event.live else 0)
+
+
+@_on(events.Drifted)
+def _drifted(event: events.Drifted) -> None:
+    _child(metrics.DRIFT_REPORTS, _prefix(event.stream)).inc()
+
+
+@_on(events.BreakerMoved)
+def _breaker_moved(event: events.BreakerMoved) -> None:
+    _child(metrics.BREAKER_OPEN, event.name).set(event.is_open)
+
+
+@_on(events.Ended)
+def _ended(event: events.Ended) -> None:
+    code = "none" if event.code is None else str(int(event.code)) if event.code in CODES else OTHER
+    _child(metrics.SOCKETS_CLOSED, code).inc()
+
+
+@_on(events.CleanupFailed)
+def _cleanup_failed(event: events.CleanupFailed) -> None:
+    metrics.CLEANUP_ERRORS.inc()
+
+
+@_on(events.Reaped)
+def _reaped(event: events.Reaped) -> None:
+    metrics.NODES_REAPED.inc()
+
+
+@_on(events.Draining)
+def _draining(event: events.Draining) -> None:
+    metrics.DRAINS.inc()
