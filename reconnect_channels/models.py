@@ -165,6 +165,7 @@ class Node(models.Model):
     class Meta:
         permissions: ClassVar = [("view_metrics", "Can read metrics")]
 
+    clock = models.DateTimeField(null=True)  # the node's own, when it was seen by the database's
     def __str__(self) -> str:
         return f"{self.name} ({self.host}:{self.pid})"
 

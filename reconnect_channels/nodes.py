@@ -51,14 +51,15 @@ def alive() -> list[str]:
 
 def begin(name: str, channel: str) -> None:
     """Makes the row of a node that begins."""
-    row = {"host": socket.gethostname()[:255], "pid": os.getpid(), "channel": channel, "seen": Now()}
+    host = socket.gethostname()[:255]
+    row = {"host": host, "pid": os.getpid(), "channel": channel, "seen": Now(), "clock": timezone.now()}
     Node.objects.using(alias()).get_or_create(name=name, defaults=row)
 
 
 def beat(name: str, channel: str, load: Load = IDLE) -> Beat:
     """Says that the node lives, and how busy it is."""
     rows = Node.objects.using(alias()).filter(name=name, reaped=None)
-    if not rows.update(seen=Now(), channel=channel, **load._asdict()):
+    if not rows.update(seen=Now(), clock=timezone.now(), channel=channel, **load._asdict()):
         return Beat(alive=False)
     return Beat(alive=True, draining=bool(rows.values_list("draining", flat=True).first()))
 

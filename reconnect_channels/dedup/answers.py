@@ -54,7 +54,7 @@ class Answers:
     ) -> None:
         from ..log.endpoint import Endpoint, Script  # needs redis-py
 
-        self._endpoint = Endpoint(
+        self.endpoint = Endpoint(
             location, cluster=cluster, timeout=timeout, connections=connections, options=options
         )
         self._scripts = {text: Script(text) for text in (LOOK, CLAIM, KEEP, RENEW, RELEASE)}
@@ -98,7 +98,7 @@ class Answers:
                     return None
                 self._rests_until = time.monotonic() + PAUSE
         try:
-            said = self._endpoint.run(self._scripts[script], [self._prefix + arrived.name], *args)
+            said = self.endpoint.run(self._scripts[script], [self._prefix + arrived.name], *args)
         except (RedisError, OSError) as error:
             if not self._rests_until:
                 logger.warning("Dedup goes on without Redis: %s", error)

@@ -69,3 +69,20 @@ class Migration(migrations.Migration):
             field=models.CharField(default="", max_length=100),
         ),
     ]
+        migrations.AddField(
+            model_name="node",
+            name="clock",
+            field=models.DateTimeField(null=True),
+        ),
+        migrations.AddIndex(
+            model_name="clientsession",
+            index=models.Index(fields=["identity"], name="reconnect_session_identity"),
+        ),
+        migrations.AddIndex(
+            model_name="clientsession",
+            index=models.Index(
+                condition=models.Q(("drift", ""), _negated=True),
+                fields=["drift"],
+                name="reconnect_session_drift",
+            ),
+        ),

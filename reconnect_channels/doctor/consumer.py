@@ -1,0 +1,71 @@
+"""The consumer that the doctor's round trip talks to: closed to everybody without a token of this site.
+
+path("ws/reconnect/doctor/", DoctorConsumer.as_asgi())
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+from urllib.parse import parse_qs, urlsplit, urlunsplit
+
+from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from django.core.signing import BadSignature, TimestampSigner
+
+from ..consumers import DedupMixin, DeltaSyncMixin
+
+PATH = "ws/reconnect/doctor/"
+PREFIX = "reconnect.doctor:"
+MAX_AGE = 300  # seconds
+
+_signer = TimestampSigner(salt="reconnect_channels.doctor")
+
+
+def new_visit() -> str:
+    """A name that nobody else has: of one stream, and of who may use it."""
+    return secrets.token_hex(8)
+
+
+def doctor_url(url: str, visit: str) -> str:
+    """Where the doctor's consumer is asked for the visit's stream, on the host of another URL.
+
+    Good for MAX_AGE seconds; takes SECRET_KEY.
+    """
+    parts = urlsplit(url)
+    path = parts.path if parts.path.endswith(PATH) else f"/{PATH}"
+    return urlunsplit(parts._replace(path=path, query=f"token={_signer.sign(visit)}"))
+
+
+def visit_of(scope: Any) -> str | None:
+    """The visit whose token stands in the socket's query string; None without a valid one."""
+    given = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("token", [""])[0]
+    try:
+        return _signer.unsign(given, max_age=MAX_AGE)
+    except BadSignature:
+        return None
+
+
+class DoctorConsumer(DeltaSyncMixin, DedupMixin, AsyncJsonWebsocketConsumer):
+    """Gives the holder of a token one stream of its own, to write and to read."""
+
+    stream_prefix = PREFIX
+    visit: str
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        visit = visit_of(scope)
+        if visit is None:
+            await send({"type": "websocket.close"})  # HTTP 403; costs no connection of ours
+            return
+        self.visit = visit
+        await super().__call__(scope, receive, send)
+
+    def get_streams(self) -> list[str]:
+        return [PREFIX + self.visit] if hasattr(self, "visit") else []
+
+    @staticmethod
+    def identity(visit: str) -> str:
+        """As whom a visit sends its messages."""
+        return f"doctor:{visit}"
+
+    def get_identity(self) -> str:
+        return self.identity(self.visit)

@@ -1,0 +1,52 @@
+"""What a probe found, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Level(StrEnum):
+    OK = "ok"
+    WARNING = "warning"  # works, but not as well, or not for long
+    FAILURE = "failure"  # a promise is broken, or will be
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at."""
+
+    level: Level
+    name: str  # for machines: `fsync`
+    text: str  # what is so, and what it means
+    advice: str = ""  # what to do
+
+
+def ok(name: str, text: str) -> Finding:
+    return Finding(Level.OK, name, text)
+
+
+def warning(name: str, text: str, advice: str) -> Finding:
+    return Finding(Level.WARNING, name, text, advice)
+
+
+def failure(name: str, text: str, advice: str) -> Finding:
+    return Finding(Level.FAILURE, name, text, advice)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """:param url: the public WebSocket URL; empty: the way through proxies isn't looked at.
+    :param patience: seconds that an idle socket is held.
+    :param show: called with what a long probe is doing.
+    """
+
+    url: str = ""
+    patience: float = 0.0
+    show: Callable[[str], None] = lambda text: None
+
+
+def told(error: BaseException) -> str:
+    """An error in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300].removesuffix(": ")
