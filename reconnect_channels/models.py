@@ -54,6 +54,7 @@ class StreamEntry(models.Model):
     clock = models.BigIntegerField()
     key = models.CharField(max_length=36, null=True)  # noqa: DJ001 - "no author" isn't an empty key
     text = models.TextField()
+    author = models.CharField(max_length=200, default="")  # the identity of who wrote it; empty: nobody's
     created = models.DateTimeField(default=timezone.now)
 
     class Meta:
@@ -61,6 +62,9 @@ class StreamEntry(models.Model):
         permissions: ClassVar = [
             ("view_payload", "Can view payloads"),
             ("erase_payload", "Can erase what somebody wrote"),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["author"], name="reconnect_entry_author", condition=~Q(author="")),
         ]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["stream", "seq"], name="reconnect_entry_seq"),
@@ -137,6 +141,7 @@ class DriftReport(models.Model):
     last_seen = models.DateTimeField(default=timezone.now, db_index=True)
 
     class Meta:
+        indexes: ClassVar = [models.Index(fields=["identity", "last_seen"], name="reconnect_drift_identity")]
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["stream", "identity", "client_id"], name="reconnect_drift_client"
@@ -160,12 +165,12 @@ class Node(models.Model):
     breakers = models.CharField(max_length=100, default="")  # the names of open ones, with commas
     started = models.DateTimeField(default=timezone.now)
     seen = models.DateTimeField(default=timezone.now, db_index=True)
+    clock = models.DateTimeField(null=True)  # the node's own, when it was seen by the database's
     reaped = models.DateTimeField(null=True)  # when somebody began to clear up after it
 
     class Meta:
         permissions: ClassVar = [("view_metrics", "Can read metrics")]
 
-    clock = models.DateTimeField(null=True)  # the node's own, when it was seen by the database's
     def __str__(self) -> str:
         return f"{self.name} ({self.host}:{self.pid})"
 
@@ -217,7 +222,11 @@ class ClientSession(models.Model):
     seen = models.DateTimeField(default=timezone.now)  # of one that isn't live: when its socket ended
 
     class Meta:
-        indexes: ClassVar = [models.Index(fields=["state", "seen"], name="reconnect_session_state")]
+        indexes: ClassVar = [
+            models.Index(fields=["state", "seen"], name="reconnect_session_state"),
+            models.Index(fields=["identity"], name="reconnect_session_identity"),
+            models.Index(fields=["drift"], name="reconnect_session_drift", condition=~Q(drift="")),
+        ]
         permissions: ClassVar = [
             ("disconnect_clientsession", "Can disconnect client sessions"),
             ("resync_clientsession", "Can have client sessions resynced"),
@@ -256,9 +265,13 @@ class Revocation(models.Model):
         DEACTIVATED = "deactivated"
         DELETED = "deleted"
         CHECK = "check"  # something changed that hooks may ask for: ask them again
+        DISCONNECT = "disconnect"  # an operator's orders for one session, with its key: this one comes back
+        DISMISS = "dismiss"  # and this one doesn't by itself
+        RESYNC = "resync"
+        ERASED = "erased"  # payloads that were blanked: what is in memory of any is forgotten
 
     identity = models.CharField(max_length=200, default="")
-    session = models.CharField(max_length=64, default="")  # hashed: a session's key is a secret
+    session = models.CharField(max_length=64, default="")  # hashed: the key of a Django session is a secret
     auth = models.CharField(max_length=64, default="")  # hashed: sessions with this auth hash live on
     stream = models.CharField(max_length=100, default="")
     cause = models.CharField(max_length=16, choices=Cause.choices, default=Cause.REVOKED)

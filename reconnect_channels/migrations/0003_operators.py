@@ -49,9 +49,46 @@ class Migration(migrations.Migration):
             field=models.TextField(default=""),
         ),
         migrations.AddField(
+            model_name="streamentry",
+            name="author",
+            field=models.CharField(default="", max_length=200),
+        ),
+        migrations.AddIndex(
+            model_name="streamentry",
+            index=models.Index(
+                condition=models.Q(("author", ""), _negated=True),
+                fields=["author"],
+                name="reconnect_entry_author",
+            ),
+        ),
+        migrations.AlterField(
+            model_name="revocation",
+            name="cause",
+            field=models.CharField(
+                choices=[
+                    ("revoked", "Revoked"),
+                    ("logged out", "Logout"),
+                    ("password changed", "Password"),
+                    ("deactivated", "Deactivated"),
+                    ("deleted", "Deleted"),
+                    ("check", "Check"),
+                    ("disconnect", "Disconnect"),
+                    ("dismiss", "Dismiss"),
+                    ("resync", "Resync"),
+                    ("erased", "Erased"),
+                ],
+                default="revoked",
+                max_length=16,
+            ),
+        ),
+        migrations.AddField(
             model_name="driftreport",
             name="trace_id",
             field=models.CharField(default="", max_length=32),
+        ),
+        migrations.AddIndex(
+            model_name="driftreport",
+            index=models.Index(fields=["identity", "last_seen"], name="reconnect_drift_identity"),
         ),
         migrations.AddField(
             model_name="node",
@@ -68,7 +105,6 @@ class Migration(migrations.Migration):
             name="breakers",
             field=models.CharField(default="", max_length=100),
         ),
-    ]
         migrations.AddField(
             model_name="node",
             name="clock",
@@ -86,3 +122,4 @@ class Migration(migrations.Migration):
                 name="reconnect_session_drift",
             ),
         ),
+    ]

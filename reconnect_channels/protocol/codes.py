@@ -29,6 +29,32 @@ def reconnects(code: int) -> bool:
     return not 4500 <= code <= 4999
 
 
+_WORDS = {
+    1000: "closed by the client",
+    1001: "the page was left",
+    1005: "closed without a code",
+    1006: "the connection was lost",
+    1011: "the server failed",
+    1012: "the server restarts",
+    1013: "the server is too busy",
+    Close.INVALID_SEQ: "an impossible position",
+    Close.STALLED: "silent, or it took nothing",
+    Close.RESYNC: "sent to come back",
+    Close.GOING_AWAY: "the server went away",
+    Close.THROTTLED: "too many at once",
+    Close.NO_HELLO: "it never said HELLO",
+    Close.BAD_PROTOCOL: "another protocol",
+    Close.UNAUTHENTICATED: "logged in no more",
+    Close.FORBIDDEN: "forbidden",
+    Close.SUPERSEDED: "a newer socket of the client",
+}
+
+
+def in_words(code: int) -> str:
+    """A close code for people: the number, and what it means where it is known."""
+    return f"{code}: {_WORDS[code]}" if code in _WORDS else str(code)
+
+
 class Reason(StrEnum):
     """Constants of the `reason` field; clients may compare them, people read `detail`."""
 
@@ -63,3 +89,4 @@ class Resync(StrEnum):
     TRIMMED = "trimmed"
     DIVERGED = "diverged"
     GAP = "gap"
+    OPERATOR = "operator"  # somebody asked for it
