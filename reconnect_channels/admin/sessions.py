@@ -8,7 +8,7 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
@@ -16,9 +16,11 @@ from django.utils.safestring import SafeString
 from ..models import ClientSession
 from ..protocol.codes import in_words
 from ..revocation import Cause, record
+from .flight import flight
 from .lag import lags
 from .listing import ReadOnly, Recent
 from .orders import Order
+from .overview import overview
 from .people import identities, name_people
 
 MISSED = "A server that misses the news finds the order within a second, or once it reaches the database."
@@ -132,6 +134,18 @@ class ClientSessionAdmin(ReadOnly):
         "seen",
     )
     readonly_fields = ("who", "role", "streams", "reconnects", "outage", "last_close")
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view
+        return [
+            path("overview/", view(partial(overview, self)), name="reconnect_channels_overview"),
+            path(
+                "<int:pk>/flight/",
+                view(partial(flight, self)),
+                name="reconnect_channels_clientsession_flight",
+            ),
+            *super().get_urls(),
+        ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ClientSession]:
         return super().get_queryset(request).defer("flight")

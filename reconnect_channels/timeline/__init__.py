@@ -1,0 +1,1 @@
+"""A session's flight as a drawing: pure geometry, which a template turns into SVG."""
