@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
-from ..protocol.codes import Close
-from ..protocol.telemetry import observations
+from ..protocol.codes import Close, Resync
+from ..protocol.telemetry import ENVIRONMENTS, observations
 from . import events, metrics
 
 OTHER = "other"
@@ -36,8 +36,28 @@ def connect(prefix_of: Callable[[str], str]) -> None:
     global _find
     _find = prefix_of
     _prefixes.clear()
+    _begin()
     if listen not in events.listeners:
         events.listeners.append(listen)
+
+
+def _begin() -> None:
+    """Where labels are known, series begin with 0: the step from none to 1 is no increase for Prometheus."""
+    for environment in ENVIRONMENTS:
+        for counter in metrics.REPORTED_COUNTERS.values():
+            _child(counter, environment)
+    for outcome in ("taken", "ignored"):
+        _child(metrics.CLIENT_REPORTS, outcome)
+    for moved in ("yes", "no"):
+        _child(metrics.RETURNS, moved)
+    for reason in Resync:
+        _child(metrics.RESYNCS, reason)
+    for reason in (Resync.EPOCH, Resync.REWOUND):
+        _child(metrics.HISTORY_REPLACED, reason)
+    for name in ("log", "snapshots"):
+        _child(metrics.BREAKER_OPEN, name)
+    for code in CODES:
+        _child(metrics.SOCKETS_CLOSED, str(code))
 
 
 def listen(event: NamedTuple) -> None:
