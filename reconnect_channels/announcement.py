@@ -46,7 +46,7 @@ def layer_message(entries: Sequence[Entry]) -> dict[str, Any]:
     return {
         "type": MESSAGE_TYPE,
         "stream": first.stream,
-        "entries": [list(entry[1:]) for entry in entries] if inline else None,
+        "entries": [list(entry[1:] if entry.trace else entry[1:-1]) for entry in entries] if inline else None,
     }
 
 

@@ -17,12 +17,12 @@ from django.db import transaction
 
 from .announcement import announce
 from .log import log_for
-from .log.base import Draft
+from .log.base import Draft, SequenceLog
 from .protocol.clock import LamportClock
 from .protocol.codec import encode_payload
 from .protocol.entry import Entry
 from .protocol.frames import STREAM_NAME
-from .telemetry import events
+from .telemetry import events, tracing
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +113,18 @@ def publish_many(items: Iterable[tuple[str, Any]], *, using: str | None = None) 
         drafts.setdefault(stream, []).append((count - 1, draft))
     if author is not None:
         node_clock.observe(author.clock)
+    with tracing.within(tracing.start("publish", entries=count)) as span:
+        placed = _place(drafts, author, using, span)
+    return [placed[i] for i in range(count)]
+
+
+def _place(
+    drafts: dict[str, list[tuple[int, Draft]]],
+    author: Authoring | None,
+    using: str | None,
+    span: tracing.Span | None,
+) -> dict[int, Entry | Pending]:
+    """Appends numbered drafts to their streams; returns what became of each number."""
     placed: dict[int, Entry | Pending] = {}
     joining = [stream for stream in sorted(drafts) if log_for(stream).transactional]
     with ExitStack() as transactions:
@@ -120,18 +132,24 @@ def publish_many(items: Iterable[tuple[str, Any]], *, using: str | None = None) 
             transactions.enter_context(transaction.atomic(using=alias, savepoint=False))
         for stream in joining:
             numbered = drafts[stream]
-            entries = _append(stream, [draft for _, draft in numbered], author, using)
+            entries = _append(stream, [draft for _, draft in numbered], author, using, span)
             placed.update((i, entry) for (i, _), entry in zip(numbered, entries, strict=True))
             if author is not None:
                 author.last[stream] = entries[-1]
     for stream in sorted(drafts.keys() - set(joining)):
         numbered = drafts[stream]
-        made = _append_after(stream, [draft for _, draft in numbered], author, using)
+        made = _append_after(stream, [draft for _, draft in numbered], author, using, span)
         placed.update((i, entry) for (i, _), entry in zip(numbered, made, strict=True))
-    return [placed[i] for i in range(count)]
+    return placed
 
 
-def _append(stream: str, drafts: list[Draft], author: Authoring | None, using: str | None) -> list[Entry]:
+def _append(
+    stream: str,
+    drafts: list[Draft],
+    author: Authoring | None,
+    using: str | None,
+    span: tracing.Span | None,
+) -> list[Entry]:
     log = log_for(stream)
     alias = using or log.using
     taken = time.monotonic()
@@ -139,7 +157,7 @@ def _append(stream: str, drafts: list[Draft], author: Authoring | None, using: s
     if author is not None and author.repeatable:
         known = log.existing(stream, [draft.id for draft in drafts], using=alias)
     fresh = [draft for draft in drafts if draft.id not in known]
-    made = log.append(stream, fresh, node_clock.now, using=alias) if fresh else []
+    made = _traced_append(log, stream, fresh, alias, span) if fresh else []
     if made:
         node_clock.observe(made[-1].clock)
         for capture in captures:
@@ -151,14 +169,18 @@ def _append(stream: str, drafts: list[Draft], author: Authoring | None, using: s
 
 
 def _append_after(
-    stream: str, drafts: list[Draft], author: Authoring | None, using: str | None
+    stream: str,
+    drafts: list[Draft],
+    author: Authoring | None,
+    using: str | None,
+    span: tracing.Span | None,
 ) -> Sequence[Entry | Pending]:
     """Appends to a log that can't take it back: at once, or after the caller's COMMIT."""
     log = log_for(stream)
     alias = using or log.using
 
     def append() -> list[Entry]:
-        entries = log.append(stream, drafts, node_clock.now)
+        entries = _traced_append(log, stream, drafts, None, span)
         node_clock.observe(max(entry.clock for entry in entries))
         if author is not None:
             author.last[stream] = entries[-1]
@@ -189,6 +211,17 @@ def _append_after(
 
     transaction.on_commit(committed, using=alias, robust=True)
     return pending
+
+
+def _traced_append(
+    log: SequenceLog, stream: str, drafts: Sequence[Draft], using: str | None, span: tracing.Span | None
+) -> list[Entry]:
+    """Appends; where the publication's trace is recorded, the entries carry it on."""
+    with tracing.within(span and span.child("append", stream, entries=len(drafts))) as appending:
+        entries = log.append(stream, drafts, node_clock.now, using=using)
+    if appending is None:
+        return entries
+    return [entry._replace(trace=str(appending.context)) for entry in entries]
 
 
 def _committed(entries: list[Entry], taken: float) -> None:

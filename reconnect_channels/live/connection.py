@@ -18,7 +18,7 @@ from ..protocol.position import Position
 from ..protocol.recovery import Answer, Decision, decide, known_checksum, needs_checksum
 from ..protocol.subscription import State, Subscription
 from ..publication import node_clock
-from ..telemetry import events
+from ..telemetry import events, tracing
 from .breaker import BreakerOpen, retry_after_ms
 from .delivery import Delivery
 from .fencing import Session
@@ -59,6 +59,7 @@ class Connection:
     _code: int | None = None  # with which it was closed
     _reason = ""  # that our BYE gave
     trace = ""  # the id of its HELLO's trace
+    resume: tracing.Span | None = None  # from HELLO until its streams are live
     _current = False  # all its streams were live at once
 
     def __init__(self, consumer: Any, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
@@ -183,6 +184,7 @@ class Connection:
 
     def caught_up(self) -> None:
         """One of its streams is live; the first time that all are, it has arrived here."""
+        self._settled()
         if self._current or self.place is None:
             return
         self._current = all(one.state is State.LIVE for one in self.exchange.subscriptions.values())
@@ -194,12 +196,24 @@ class Connection:
             lived = self.loop.time() - self._opened
             self.tell(events.Ended(self.session, self._code, self._reason, lived))
         self.closing = True
+        self._resumed("closed")
         self.hub.rights.leave(self)
         if self.place is not None:
             self.hub.unseat(self.place, self, self._code)
         if self.crowd is not None:
             self.hub.admission.leave(self.crowd)
             self.crowd = None
+
+    def _settled(self) -> None:
+        """Its comeback is over once no stream is on its way any more."""
+        subscriptions = self.exchange.subscriptions.values()
+        if self.resume is not None and all(one.state is State.LIVE for one in subscriptions):
+            self._resumed("live")
+
+    def _resumed(self, outcome: str) -> None:
+        span, self.resume = self.resume, None
+        if span is not None:
+            span.end(outcome=outcome)
 
     def end(self, code: Close, reason: str, retry_after_ms: tuple[int, int]) -> None:
         """Says BYE with a window to come back in, and closes."""
@@ -369,6 +383,7 @@ class Connection:
         for tap in taps:
             tap.subscription.state = State.CATCHING_UP
         await self._recover(taps, action)
+        self._settled()
         self._moved()
 
     def refuse(self, subscriptions: Iterable[Subscription], code: int, reason: Reason, detail: str) -> None:
@@ -382,6 +397,7 @@ class Connection:
         after = retry_after_ms() if code == 503 else None
         names = [subscription.name for subscription in ended]
         self.write(frames.error(code, reason, detail, ref=ended[0].ref, streams=names, retry_after_ms=after))
+        self._settled()
 
     async def _recover(self, taps: list[StreamTap], action: exchange.Join) -> None:
         """Judges all positions of one HELLO or SUBSCRIBE together, so that all offenders are named."""
@@ -428,7 +444,10 @@ class Connection:
             claim, head, checksum=checksum, retired=feed.retired, max_delta=settings().MAX_DELTA
         )
         answer, reason = decision.answer.name.lower(), decision.reason or ""
-        self.tell(events.Resumed(self.session, feed.name, answer, reason, claim, head.seq, self.trace))
+        judged = events.Resumed(self.session, feed.name, answer, reason, claim, head.seq, self.trace)
+        self.tell(judged)
+        if self.resume is not None:
+            self.resume.note("judged", feed.name, answer=answer, reason=str(reason), gap=judged.gap)
         if decision.reason is Resync.DIVERGED:
             self._drifted(feed.name, claim, checksum)
         return decision

@@ -10,7 +10,7 @@ from ..protocol.entry import Entry, delta
 from ..protocol.position import Position
 from ..protocol.subscription import Mark
 from ..protocol.window import Slot, Window, cut
-from ..telemetry import events
+from ..telemetry import events, tracing
 
 
 class Batch(NamedTuple):
@@ -53,6 +53,7 @@ class Feed:
         self.expiry: asyncio.TimerHandle | None = None
         self._loop = loop
         self._flushing = False
+        self._fan_outs: dict[str, tracing.Span] = {}  # of what goes out with the next flush, by their parents
 
     @property
     def position(self) -> Position:
@@ -77,14 +78,31 @@ class Feed:
                 continue
             if not window.continues(entry):
                 return False
+            if entry.trace is not None and self.live:
+                entry = entry._replace(trace=self._fan_out(entry.trace))
             window.append(entry)
             if not self._flushing:
                 self._flushing = True
                 self._loop.call_soon(self._flush)
         return True
 
+    def _fan_out(self, trace: str) -> str:
+        """Goes on with an entry's trace until the next flush; returns what its readers go on with."""
+        span = self._fan_outs.get(trace) or tracing.start("fan_out", trace, stream=self.name)
+        if span is None:
+            return trace
+        self._fan_outs[trace] = span
+        return str(span.context)
+
     def _flush(self) -> None:
         self._flushing = False
+        self._push()
+        if self._fan_outs:
+            for span in self._fan_outs.values():
+                span.end(sockets=len(self.live))
+            self._fan_outs.clear()
+
+    def _push(self) -> None:
         window, mark = self.window, self.flushed
         if window is None or mark is None:
             return

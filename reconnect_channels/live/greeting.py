@@ -13,6 +13,7 @@ from ..protocol.codes import Close, Reason
 from ..protocol.position import Position
 from ..protocol.traceparent import trace_id
 from ..publication import node_clock
+from ..telemetry import tracing
 from ..telemetry.events import Welcomed
 from .admission import crowded, public_address
 from .drain import REASON, TURNED_AWAY_MS, away
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 async def greet(connection: Connection, hello: frames.Hello, claims: Mapping[str, Position | None]) -> None:
     """Answers HELLO and joins its streams and the consumer's; or says BYE, and nothing of it is done."""
     began = connection.loop.time()
-    connection.trace = trace_id(hello.traceparent)
+    span = connection.resume = tracing.start("resume", hello.traceparent, attempt=hello.attempt)
+    connection.trace = span.context.trace_id if span is not None else trace_id(hello.traceparent)
     if not await _admitted(connection):
         return
     access = connection.access

@@ -16,7 +16,7 @@ from ..protocol.entry import delta
 from ..protocol.position import Position
 from ..protocol.recovery import Answer, Decision, Head
 from ..protocol.subscription import State, Subscription
-from ..telemetry import events
+from ..telemetry import events, tracing
 from .breaker import BreakerOpen
 from .feed import Batch, Feed
 
@@ -145,7 +145,11 @@ class StreamTap:
             if not subscription.has_credit:
                 await self._wait_for(lambda: subscription.has_credit)
                 continue
-            page = await hub.page(feed, sent, subscription.page_bytes)
+            resume = self._connection.resume
+            with tracing.within(resume and resume.child("delta_read", feed.name)) as span:
+                page = await hub.page(feed, sent, subscription.page_bytes)
+                if span is not None:
+                    span.set(entries=len(page.wires))
             if not page.wires:
                 if page.to != feed.position:  # the hub is behind or elsewhere: compare, then look again
                     await hub.head(feed.name)
@@ -185,7 +189,11 @@ class StreamTap:
         head = await connection.hub.head(feed.name)
         partial_log = not connection.access.has_snapshot and head.floor > 1
         if connection.access.has_snapshot:
-            position, text, exact = await connection.hub.snapshot(type(connection.consumer), feed, head)
+            resume = connection.resume
+            with tracing.within(resume and resume.child("snapshot", feed.name, reason=str(reason))) as span:
+                position, text, exact = await connection.hub.snapshot(type(connection.consumer), feed, head)
+                if span is not None:
+                    span.set(size=len(text), exact=exact)
         else:
             position, text, exact = await self._tail(head), "null", True
         if len(text) > settings().MAX_SNAPSHOT:

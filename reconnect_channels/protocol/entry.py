@@ -13,7 +13,8 @@ class Entry(NamedTuple):
     """One event of a stream. `text` is its payload as JSON, encoded once by its publisher.
 
     `key` is the id of the message whose handler published it, or None; it lets an author find the
-    echo of its own message.
+    echo of its own message. `trace` is the W3C trace context in which it was published, while it is news and
+    where the trace is recorded; the log doesn't keep it.
     """
 
     stream: str
@@ -24,6 +25,7 @@ class Entry(NamedTuple):
     clock: int
     key: str | None
     text: str
+    trace: str | None = None
 
     @property
     def payload(self) -> Any:
@@ -38,9 +40,10 @@ class Entry(NamedTuple):
     def wire(self) -> str:
         """The JSON of this entry inside SYNC_DELTA."""
         key = f'"{self.key}"' if self.key else "null"
+        trace = f',"traceparent":"{self.trace}"' if self.trace else ""
         return (
             f'{{"seq":{self.seq},"id":"{self.id}","checksum":{self.checksum},'
-            f'"clock":{self.clock},"key":{key},"payload":{self.text}}}'
+            f'"clock":{self.clock},"key":{key},"payload":{self.text}{trace}}}'
         )
 
 
