@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 NEWS = "revoked"
 Cause = Revocation.Cause
+ORDERS = frozenset({Cause.DISCONNECT, Cause.DISMISS, Cause.RESYNC, Cause.ERASED})  # no right ends by them
 BATCH = 1_000
 KEEP = timedelta(days=1)  # hubs look back a few minutes; people may look back longer
 

@@ -236,6 +236,12 @@ class Connection:
             if (subscription := self.exchange.subscriptions.get(name)) is not None:
                 self.refuse([subscription], *answer)
 
+    def resync(self, reason: Resync) -> None:
+        """Serves every stream from a snapshot that is built anew."""
+        for tap in list(self._taps.values()):
+            self.hub.forget_snapshot(tap.feed)
+            tap.resync(reason)
+
     def supersede(self, term: int) -> None:
         """Ends the socket in favour of a newer one of the same client (design 10.4).
 

@@ -28,7 +28,7 @@ from ..protocol.window import PAGE_ENTRIES, Page, Slice
 from ..publication import node_clock
 from ..snapshots import Snapshot
 from ..telemetry import events
-from . import drain
+from . import drain, orders
 from .admission import Admission
 from .breaker import Reader
 from .builds import Builds
@@ -85,7 +85,7 @@ class Hub:
         self.sockets: set[Leaving] = set()
         self.holders = Holders()
         self.roster = Roster(self.holders)
-        self.rights = Rights(self.spawn)
+        self.rights = Rights(self.spawn, partial(orders.obey, self))
         self.admission = Admission(loop.time())
         self.draining: asyncio.Task[int] | None = None
         self._alias = alias

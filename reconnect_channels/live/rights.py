@@ -14,7 +14,7 @@ import math
 import random
 import time
 from collections import defaultdict, deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -25,7 +25,7 @@ from ..access import Access
 from ..accounts import standings
 from ..conf import settings
 from ..protocol.codes import Close
-from ..revocation import BATCH, NEWS, Cause, Cut, read_after, read_recent
+from ..revocation import BATCH, NEWS, ORDERS, Cause, Cut, read_after, read_recent
 from .tail import KEEP, Tail
 
 if TYPE_CHECKING:
@@ -70,11 +70,13 @@ class Rights:
     """The sockets of one hub, found by identity and session.
 
     :param spawn: makes a task that ends with the hub.
+    :param obey: called with orders, which are told in the same way.
     """
 
-    def __init__(self, spawn: Spawn) -> None:
+    def __init__(self, spawn: Spawn, obey: Callable[[Cut], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._spawn = spawn
+        self._obey = obey
         self._sockets: dict[Held, float] = {}  # when its rights were last looked at
         self._by_identity: defaultdict[str, set[Held]] = defaultdict(set)
         self._by_session: defaultdict[str, set[Held]] = defaultdict(set)
@@ -158,6 +160,9 @@ class Rights:
                 if key in self._known:
                     continue
                 self._known[key] = now
+            if cut.cause in ORDERS:
+                self._obey(cut)
+                continue
             self._remember(_Recent(cut, now))
             if cut.cause == Cause.CHECK and not cut.identity and not cut.session:
                 self._check_everybody()

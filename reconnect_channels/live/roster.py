@@ -131,6 +131,11 @@ class Roster:
         self._dirty[key] = None
         self._tell(key, seat)
 
+    def connection(self, key: str, greeted_before: float) -> Connection | None:
+        """The socket of a session, by its row's key, if it was greeted before a moment (since 1970)."""
+        seat = self._seats.get(key)
+        return seat.connection if seat is not None and seat.connected.timestamp() < greeted_before else None
+
     def touch(self, session: Session, connection: Connection, environment: str | None = None) -> None:
         """Something changed: which streams it is on, or what is known of the client."""
         key = session_key(*session)
