@@ -25,7 +25,7 @@ from .protocol.position import Position
 from .protocol.recovery import Head
 
 if TYPE_CHECKING:
-    from .log.redis import RedisLog
+    from .log.redis import Origin, RedisLog
 
 NAMES = 500  # streams that are looked at together
 BATCH = 500  # entries that a transaction copies
@@ -68,13 +68,13 @@ def _catch_up(log: RedisLog, name: str, head: Head) -> Iterator[int]:
         row = _row(log, name, head)
         start = Position(head.epoch, row.head, row.checksum)
         try:
-            run, dates = log.read_dated(name, start, BATCH)
+            run, origins = log.read_origins(name, start, BATCH)
         except Mismatch as mismatch:
             head = mismatch.head
             if mismatch.reason is not Resync.EPOCH:
                 _rejoin(log, row, head)
             continue
-        if _copy(log, row, run, dates):
+        if _copy(log, row, run, origins):
             yield len(run.entries)
         if len(run.entries) < BATCH:
             return
@@ -102,7 +102,7 @@ def _advance(log: RedisLog, row: Stream, **changed: Any) -> bool:
     return bool(there.update(**changed))
 
 
-def _copy(log: RedisLog, row: Stream, run: Run, dates: dict[int, Any]) -> bool:
+def _copy(log: RedisLog, row: Stream, run: Run, origins: dict[int, Origin]) -> bool:
     last = run.entries[-1] if run.entries else None
     with transaction.atomic(using=log.using):
         moved = (
@@ -124,7 +124,8 @@ def _copy(log: RedisLog, row: Stream, run: Run, dates: dict[int, Any]) -> bool:
                 clock=entry.clock,
                 key=entry.key,
                 text=entry.text,
-                created=dates[entry.seq],
+                author=origins[entry.seq].author,
+                created=origins[entry.seq].moment,
             )
             for entry in run.entries
         )

@@ -54,7 +54,8 @@ class StreamEntry(models.Model):
     clock = models.BigIntegerField()
     key = models.CharField(max_length=36, null=True)  # noqa: DJ001 - "no author" isn't an empty key
     text = models.TextField()
-    author = models.CharField(max_length=200, default="")  # the identity of who wrote it; empty: nobody's
+    # The identity of who wrote it; empty: nobody's. Nodes of the version before append without it.
+    author = models.CharField(max_length=200, default="", db_default="")
     created = models.DateTimeField(default=timezone.now)
 
     class Meta:

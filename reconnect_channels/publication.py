@@ -81,7 +81,9 @@ class Authoring:
 authoring: ContextVar[Authoring | None] = ContextVar("reconnect_channels_authoring", default=None)
 
 
-def publish(stream: str, payload: Any, *, using: str | None = None) -> Entry | Pending:
+def publish(
+    stream: str, payload: Any, *, using: str | None = None, author: str | None = None
+) -> Entry | Pending:
     """Appends one entry to a stream, in the caller's transaction, and announces it on commit.
 
     Takes the stream's row and holds it to the outer COMMIT: call it last. Where the log is not in the
@@ -90,37 +92,42 @@ def publish(stream: str, payload: Any, *, using: str | None = None) -> Entry | P
     :param stream: `[A-Za-z0-9._:-]{1,100}`.
     :param payload: anything JSON can hold, up to 64 KiB encoded.
     :param using: the database alias of the caller's transaction; default: where streams are written.
+    :param author: the identity of who wrote it (`user:7`), for `reconnect_erase`; it isn't sent to clients.
+        Default: who sent the message whose handler runs, else nobody.
     :raises ValueError: a bad stream name; `CodecError` (a ValueError) for a payload that can't travel.
     """
-    return publish_many([(stream, payload)], using=using)[0]
+    return publish_many([(stream, payload)], using=using, author=author)[0]
 
 
-def publish_many(items: Iterable[tuple[str, Any]], *, using: str | None = None) -> list[Entry | Pending]:
+def publish_many(
+    items: Iterable[tuple[str, Any]], *, using: str | None = None, author: str | None = None
+) -> list[Entry | Pending]:
     """Appends many (stream, payload) pairs at once; order within a stream is kept.
 
     Streams are taken in sorted order, so that two callers can't deadlock each other; those whose log is
     not in the database come last, after COMMIT. Parameters and errors as for `publish`; returns the
     entries in the order of the items.
     """
-    author = authoring.get()
+    message = authoring.get()
+    wrote = (message.identity if message and author is None else author or "")[:200]
     drafts: dict[str, list[tuple[int, Draft]]] = {}
     count = 0
     for count, (stream, payload) in enumerate(items, 1):
         if not STREAM_NAME.match(stream):
             raise ValueError(f"not a stream name: {stream[:120]!r}")
-        entry_id = author.next_id() if author else str(uuid.uuid4())
-        draft = Draft(entry_id, author.message_id if author else None, encode_payload(payload))
+        entry_id = message.next_id() if message else str(uuid.uuid4())
+        draft = Draft(entry_id, message.message_id if message else None, encode_payload(payload), wrote)
         drafts.setdefault(stream, []).append((count - 1, draft))
-    if author is not None:
-        node_clock.observe(author.clock)
+    if message is not None:
+        node_clock.observe(message.clock)
     with tracing.within(tracing.start("publish", entries=count)) as span:
-        placed = _place(drafts, author, using, span)
+        placed = _place(drafts, message, using, span)
     return [placed[i] for i in range(count)]
 
 
 def _place(
     drafts: dict[str, list[tuple[int, Draft]]],
-    author: Authoring | None,
+    message: Authoring | None,
     using: str | None,
     span: tracing.Span | None,
 ) -> dict[int, Entry | Pending]:
@@ -132,13 +139,13 @@ def _place(
             transactions.enter_context(transaction.atomic(using=alias, savepoint=False))
         for stream in joining:
             numbered = drafts[stream]
-            entries = _append(stream, [draft for _, draft in numbered], author, using, span)
+            entries = _append(stream, [draft for _, draft in numbered], message, using, span)
             placed.update((i, entry) for (i, _), entry in zip(numbered, entries, strict=True))
-            if author is not None:
-                author.last[stream] = entries[-1]
+            if message is not None:
+                message.last[stream] = entries[-1]
     for stream in sorted(drafts.keys() - set(joining)):
         numbered = drafts[stream]
-        made = _append_after(stream, [draft for _, draft in numbered], author, using, span)
+        made = _append_after(stream, [draft for _, draft in numbered], message, using, span)
         placed.update((i, entry) for (i, _), entry in zip(numbered, made, strict=True))
     return placed
 
@@ -193,7 +200,7 @@ def _append_after(
             capture.extend(entries)
         announce(entries)
         return entries
-    pending = [Pending(stream, *draft) for draft in drafts]
+    pending = [Pending(stream, draft.id, draft.key, draft.text) for draft in drafts]
     for capture in captures:
         capture.extend(pending)
 
@@ -232,9 +239,11 @@ def _committed(entries: list[Entry], taken: float) -> None:
     announce(entries)
 
 
-async def apublish(stream: str, payload: Any, *, using: str | None = None) -> Entry | Pending:
+async def apublish(
+    stream: str, payload: Any, *, using: str | None = None, author: str | None = None
+) -> Entry | Pending:
     """`publish` for async code; parameters and errors are the same."""
-    return await _publish(stream, payload, using=using)
+    return await _publish(stream, payload, using=using, author=author)
 
 
 _publish = sync_to_async(publish)

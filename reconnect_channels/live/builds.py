@@ -61,6 +61,10 @@ class Builds:
         for key in [key for key, task in self._tasks.items() if key[2] == stream and task.done()]:
             del self._tasks[key]
 
+    def erase(self) -> None:
+        """Builds every snapshot anew, also those that are being built: they read what is erased now."""
+        self._tasks.clear()
+
     async def _build(self, key: Key, consumer_class: Any, stream: str) -> Snapshot:
         async with self._cap:
             began = time.monotonic()

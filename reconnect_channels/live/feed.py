@@ -120,7 +120,7 @@ class Feed:
             page = cut(after, slots, complete=True)
             taken, slots = slots[: len(page.wires)], slots[len(page.wires) :]
             text = delta(self.name, after, page.to, page.wires, True)
-            self.flushed = mark = mark.then(page.to, len(text))
+            self.flushed = mark = mark.then(page.to, len(text), self._loop.time())
             batch = Batch(after, page.to, taken, {"type": "websocket.send", "text": text}, mark)
             taps = list(self.live)
             for tap in taps:
@@ -135,6 +135,12 @@ class Feed:
         self.flushed = mark = Mark(position)
         for tap in list(self.live):
             tap.push(Batch(position, position, [], {}, mark))
+
+    def forget(self) -> None:
+        """Keeps no payload; its position stays. Who is behind reads the log."""
+        self._flush()
+        if self.window is not None:
+            self.window.forget()
 
     def replace(self, position: Position, reason: Resync) -> None:
         """Another history holds from now on: every tap resyncs."""

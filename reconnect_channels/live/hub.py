@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from .. import announcement, news, workers
+from .. import announcement, drift, news, workers
 from ..conf import settings
 from ..log import all_logs, log_for
 from ..log.base import Mismatch, Run
@@ -87,6 +87,7 @@ class Hub:
         self.roster = Roster(self.holders)
         self.rights = Rights(self.spawn, partial(orders.obey, self))
         self.admission = Admission(loop.time())
+        self.drifts = drift.Watch()
         self.draining: asyncio.Task[int] | None = None
         self._alias = alias
         self._wakeups: Wakeups
@@ -490,6 +491,21 @@ class Hub:
     def forget_snapshot(self, feed: Feed) -> None:
         """A snapshot's position turned out not to be in the log: build the next one anew."""
         self._builds.forget(feed.name)
+
+    def erase(self) -> None:
+        """Payloads were blanked in the log: forgets all that are in memory, whoever's they are."""
+        for feed in self.feeds.values():
+            feed.forget()
+            if feed.filling is not None:
+                self.spawn(_forget_after(feed.filling, feed))
+        self._reads.erase()
+        self._builds.erase()
+
+
+async def _forget_after(filling: asyncio.Task[None], feed: Feed) -> None:
+    """It may bring what it read before."""
+    await asyncio.wait([filling])
+    feed.forget()
 
 
 def _size(entries: Slice) -> int:

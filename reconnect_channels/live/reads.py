@@ -90,3 +90,8 @@ class Reads:
             self._drop(key)
         for key in [key for key in self._running if key[0] == stream]:
             del self._running[key]
+
+    def erase(self) -> None:
+        """Forgets everything."""
+        for stream in {key[0] for key in (*self._kept, *self._running)}:
+            self.forget(stream)

@@ -15,11 +15,13 @@ from ..protocol.recovery import Head
 
 
 class Draft(NamedTuple):
-    """An entry before it has a place: id (UUID), its author's message id or None, payload as JSON text."""
+    """An entry before it has a place: id (UUID), its author's message id or None, payload as JSON text, and
+    the identity of who wrote it, which stays on the server."""
 
     id: str
     key: str | None
     text: str
+    author: str = ""
 
 
 class Run(NamedTuple):
@@ -128,6 +130,15 @@ class SequenceLog(ABC):
 
         The floor moves before anything goes: who reads from below it is told `trimmed`, and meets no hole.
         """
+
+    @abstractmethod
+    def written_by(self, author: str) -> Iterator[tuple[str, int, int]]:
+        """The streams where an identity wrote kept entries: name, how many, the lowest seq."""
+
+    @abstractmethod
+    def blank(self, stream: str, author: str, text: str) -> None:
+        """Puts a text in the place of every payload that an identity wrote on a stream, and forgets that it
+        did. Nothing else of the entries changes."""
 
     @abstractmethod
     def new_epoch(self, stream: str, expected: str) -> Head:

@@ -20,7 +20,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import quote, unquote
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, router
@@ -40,10 +41,13 @@ logger = logging.getLogger(__name__)
 PER_CALL = 500  # entries; a script that runs holds up everybody else
 TRIM_STEP = 10_000  # entries
 CLOCK_STEP = 1_000  # how far the log's clock may be behind its streams': a thousandth of what is plausible
+UNFINISHED = 60.0  # seconds that the copy of a stream is kept when nobody goes on with it
 META_SECONDS = 30 * 24 * 3600  # how much longer than its entries a stream's life is known
 KEY_PREFIX = re.compile(r"[A-Za-z0-9._:-]*")
 
-APPEND, READ = (Script(files(__package__).joinpath(f"{name}.lua").read_text()) for name in ("append", "read"))
+APPEND, READ, BLANK = (
+    Script(files(__package__).joinpath(f"{name}.lua").read_text()) for name in ("append", "read", "blank")
+)
 EXISTING = Script("""
 local reply, known = {redis.call('HGET', KEYS[1], 'epoch')}, redis.call('ZMSCORE', KEYS[3], unpack(ARGV))
 for _, seq in ipairs(known) do
@@ -54,6 +58,16 @@ return cmsgpack.pack(reply)""")
 TRIM = Script("""
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', '(' .. ARGV[1])
 return redis.call('XTRIM', KEYS[2], 'MINID', '=', ARGV[1])""")
+WRITTEN = Script("""
+local entries, count, first = redis.call('XRANGE', KEYS[1], ARGV[2], '+', 'COUNT', ARGV[3]), 0, 0
+for _, entry in ipairs(entries) do
+  if string.match(entry[2][2], '^%S+ %S+ %S+ %S+ %S* (%S+)$') == ARGV[1] then
+    count = count + 1
+    if count == 1 then first = tonumber(string.match(entry[1], '%d+')) end
+  end
+end
+local last = #entries == tonumber(ARGV[3]) and entries[#entries][1]
+return cmsgpack.pack({count, first, last and tonumber(string.match(last, '%d+')) or 0})""")
 NEW_EPOCH = Script("""
 if redis.call('HGET', KEYS[1], 'epoch') == ARGV[1] then redis.call('HSET', KEYS[1], 'epoch', ARGV[2]) end
 return 1""")
@@ -64,6 +78,13 @@ local known = tonumber(redis.call('GET', KEYS[1]) or '0')
 if tonumber(ARGV[1]) <= known then return known end
 redis.call('SET', KEYS[1], ARGV[1])
 return tonumber(ARGV[1])""")
+
+
+class Origin(NamedTuple):
+    """When an entry was appended, by the clock of the node that did it, and who wrote it."""
+
+    moment: datetime
+    author: str
 
 
 class RedisLog(SequenceLog):
@@ -124,7 +145,8 @@ class RedisLog(SequenceLog):
     def _append(self, stream: str, drafts: Sequence[Draft], clock: int) -> list[Entry]:
         args: list[str | int] = [stream, clock, time.time_ns() // 1_000_000, *self._limits(stream)]
         for draft in drafts:
-            args += [draft.id, draft.key or "", draft.text]
+            author = f" {quote(draft.author)}" if draft.author else ""
+            args += [draft.id, f"{draft.key or ''}{author}", draft.text]
         answer = self._run_append(stream, ["", 0, 0, *args])
         if answer is None:
             seq, known_clock = self._archived([stream]).get(stream, (0, 0))
@@ -191,11 +213,10 @@ class RedisLog(SequenceLog):
     def read(self, stream: str, after: Position, limit: int) -> Run:
         return self._page(stream, after, limit)[0]
 
-    def read_dated(self, stream: str, after: Position, limit: int) -> tuple[Run, dict[int, datetime]]:
-        """`read`, and when each seq was appended, by the clock of the node that did it."""
+    def read_origins(self, stream: str, after: Position, limit: int) -> tuple[Run, dict[int, Origin]]:
+        """`read`, and where each seq comes from."""
         run, answer = self._page(stream, after, limit)
-        moments = (datetime.fromtimestamp(_appended_at(header) / 1000, UTC) for header in answer[7::3])
-        return run, dict(zip(answer[6::3], moments, strict=True))
+        return run, dict(zip(answer[6::3], map(_origin, answer[7::3]), strict=True))
 
     def _page(self, stream: str, after: Position, limit: int) -> tuple[Run, list[Any]]:
         answer = self._read(stream, after.seq, limit + 1)
@@ -249,6 +270,36 @@ class RedisLog(SequenceLog):
             gone += self.endpoint.run(TRIM, self.keys(stream), min(below + TRIM_STEP, floor))
         return gone
 
+    def written_by(self, author: str) -> Iterator[tuple[str, int, int]]:
+        """The same; there is no index: every entry of every stream is looked at, in Redis."""
+        for name in self.names():
+            seq, total, lowest = 0, 0, 0
+            while True:
+                count, first, last = self.endpoint.run(
+                    WRITTEN, self.keys(name, "stream"), quote(author), seq, PER_CALL
+                )
+                total, lowest = total + count, lowest or first
+                if not last:
+                    break
+                seq = last + 1
+            if total:
+                yield name, total, lowest
+
+    def blank(self, stream: str, author: str, text: str) -> None:
+        """The same. While it runs, the stream is there twice.
+
+        :raises RedisError: Redis is away, or somebody else does the same on this stream.
+        """
+        keys, token = self.keys(stream, "meta", "stream", "copy"), secrets.token_hex(8)
+        deadline = time.monotonic() + 2 * UNFINISHED
+        while said := self.endpoint.run(
+            BLANK, keys, token, quote(author), text, PER_CALL, int(UNFINISHED * 1000)
+        ):
+            if said < 0 and time.monotonic() > deadline:
+                raise RedisError(f"{stream} is being blanked by another process")
+            if said < 0:
+                time.sleep(0.2)
+
     def new_epoch(self, stream: str, expected: str) -> Head:
         self.endpoint.run(NEW_EPOCH, self.keys(stream, "meta"), expected, secrets.token_hex(8))
         return self.heads([stream])[stream]
@@ -258,12 +309,13 @@ class RedisLog(SequenceLog):
 
 
 def _entry(stream: str, epoch: str, seq: int, header: str, text: str) -> Entry:
-    uid, checksum, clock, _, key = header.split(" ")
+    uid, checksum, clock, _, key, *_ = header.split(" ")
     return Entry(stream, epoch, seq, uid, int(checksum), int(clock), key or None, text)
 
 
-def _appended_at(header: str) -> int:
-    return int(header.split(" ")[3])
+def _origin(header: str) -> Origin:
+    _, _, _, ms, _, *author = header.split(" ")
+    return Origin(datetime.fromtimestamp(int(ms) / 1000, UTC), unquote(author[0]) if author else "")
 
 
 def _entries(stream: str, head: Head, answer: list[Any]) -> list[Entry]:

@@ -51,7 +51,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="streamentry",
             name="author",
-            field=models.CharField(default="", max_length=200),
+            field=models.CharField(db_default="", default="", max_length=200),
         ),
         migrations.AddIndex(
             model_name="streamentry",

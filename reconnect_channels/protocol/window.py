@@ -85,6 +85,12 @@ class Window:
             self._start = gone.position
         return slot
 
+    def forget(self) -> None:
+        """Holds no entry any more, and goes on where it was."""
+        self._start = self.position
+        self._slots.clear()
+        self._size = 0
+
     def checksum_at(self, seq: int) -> int | None:
         """The checksum after `seq`, or None where the window doesn't reach."""
         index = seq - self._start.seq
