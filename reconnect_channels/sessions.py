@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from .conf import settings
 from .models import ClientSession, SessionStream
+from .telemetry.flight import TEXT
 
 BATCH = 1_000
 State = ClientSession.State
@@ -47,7 +48,6 @@ class Row(NamedTuple):
 
 _COLUMNS = [*(name for name in Row._fields if name != "streams"), "created"]
 _KEPT = {"key", "identity", "client_id", "connects", "outage_ms", "flight", "created"}
-FLIGHT = 8_000  # characters of events that a session's row keeps
 
 
 class Return(NamedTuple):
@@ -126,7 +126,7 @@ def _upsert(rows: Sequence[Row], using: str) -> dict[str, int]:
     changes = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS if name not in _KEPT)
     rank = "({0}.term, {0}.attempt, {0}.connected)".format
     flight = "right({}, {})" if connection.vendor == "postgresql" else "substr({}, -{})"
-    flight = flight.format("old.flight || excluded.flight", FLIGHT)
+    flight = flight.format("old.flight || excluded.flight", TEXT)
     sql = (
         f"INSERT INTO {table} AS old ({columns}) VALUES {', '.join([one] * len(rows))} "
         f"ON CONFLICT (key) DO UPDATE SET {changes}, connects = old.connects + excluded.connects, "
@@ -138,7 +138,7 @@ def _upsert(rows: Sequence[Row], using: str) -> dict[str, int]:
     adapt = connection.ops.adapt_datetimefield_value
     created, values = adapt(timezone.now()), []
     for row in rows:
-        texts = {"identity": _storable(row.identity), "client_id": _storable(row.client_id)}
+        texts = {"identity": storable(row.identity), "client_id": storable(row.client_id)}
         made = {
             "state": row.state.value,
             "positions": json.dumps(row.positions),
@@ -152,8 +152,8 @@ def _upsert(rows: Sequence[Row], using: str) -> dict[str, int]:
         return dict(cursor.fetchall())
 
 
-def _storable(text: str) -> str:
-    """One session with odd text must not fail all the others of its batch."""
+def storable(text: str) -> str:
+    """Text of a client as a column of 200 characters takes it: one oddity must not fail a whole batch."""
     return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")[:200]
 
 

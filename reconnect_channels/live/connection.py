@@ -16,9 +16,10 @@ from ..protocol.codes import Close, Reason, Resync
 from ..protocol.exchange import Exchange, Limits
 from ..protocol.position import Position
 from ..protocol.recovery import Answer, Decision, decide, known_checksum, needs_checksum
-from ..protocol.subscription import State, Subscription
+from ..protocol.subscription import Drift, State, Subscription
 from ..publication import node_clock
 from ..telemetry import events, tracing
+from ..telemetry.flight import Flight
 from .breaker import BreakerOpen, retry_after_ms
 from .delivery import Delivery
 from .fencing import Session
@@ -35,6 +36,7 @@ Receive = Callable[[], Awaitable[Event]]
 TICK = 5.0  # seconds between looks at the clock
 FAREWELL = 10.0  # seconds that a peer has to take our close
 VERIFIED = 10.0  # seconds that a compared head counts as verified
+DRIFTS_ON = "its position was wrong a moment ago, too"
 NO_SUCH_STREAM = (403, Reason.FORBIDDEN, "no such stream")
 
 
@@ -47,6 +49,7 @@ def _limits() -> Limits:
         hello_timeout=current.HELLO_TIMEOUT,
         heartbeat=current.HEARTBEAT,
         dead_after=current.DEAD_AFTER,
+        lag_grace=current.LAG_GRACE,
     )
 
 
@@ -81,6 +84,7 @@ class Connection:
         self._accepted = False
         self._opened = self.loop.time()
         self.place: Session | None = None  # once it was greeted
+        self.flight: Flight | None = None  # its session's, once it was seated
         self.crowd: str | None = None  # where it is counted
         self.closing = False  # BYE was said, or nobody is there to hear it
         self._timer: asyncio.TimerHandle | None = None
@@ -181,6 +185,8 @@ class Connection:
     def tell(self, event: NamedTuple) -> None:
         """Tells operators what happened on this socket."""
         events.emit(event)
+        if self.flight is not None:
+            self.flight.note(event)
 
     def caught_up(self) -> None:
         """One of its streams is live; the first time that all are, it has arrived here."""
@@ -309,14 +315,22 @@ class Connection:
                     if tap is not None:
                         sent = subscription.sent
                         known = sent.checksum if sent is not None and sent.seq == position.seq else None
-                        self._drifted(subscription.name, position, known)
-                        tap.resync(Resync.DIVERGED)
+                        if self._drifted(subscription.name, position, known):
+                            tap.resync(Resync.DIVERGED)
+                        else:
+                            self.refuse([subscription], 429, Reason.RATE, DRIFTS_ON)
+                case exchange.Drifting(moved):
+                    self.tell(events.DriftMoved(self.session, moved))
+                    if self.place is not None:
+                        self.hub.roster.drift(self.place, self, moved)
                 case exchange.Ping():
                     self._ping()
                 case exchange.Bye():
                     self._bye(action)
                 case exchange.Report():
                     self._report(action)
+                case exchange.Ignore():
+                    events.emit(events.ReportIgnored(self.session))
 
     def _tick(self) -> None:
         self._timer = self.loop.call_later(TICK, self._tick)
@@ -393,14 +407,14 @@ class Connection:
         self._moved()
 
     def refuse(self, subscriptions: Iterable[Subscription], code: int, reason: Reason, detail: str) -> None:
-        """Ends subscriptions that can't be served, and says which and why; 503 = ask again later."""
+        """Ends subscriptions that can't be served, and says which and why; 429, 503 = ask again later."""
         ended = [s for s in subscriptions if s.state is not State.ENDED]
         if not ended:
             return
         for subscription in ended:
             self._leave(self.exchange.end(subscription.name))
             self.tell(events.Refused(self.session, subscription.name, code, reason))
-        after = retry_after_ms() if code == 503 else None
+        after = {429: int(drift.QUIET * 1000), 503: retry_after_ms()}.get(code)
         names = [subscription.name for subscription in ended]
         self.write(frames.error(code, reason, detail, ref=ended[0].ref, streams=names, retry_after_ms=after))
         self._settled()
@@ -410,7 +424,7 @@ class Connection:
         judged = await asyncio.gather(
             *(self._judge(tap, action.claims[tap.subscription.name]) for tap in taps), return_exceptions=True
         )
-        invalid, unavailable = [], []
+        invalid, unavailable, drifting = [], [], []
         for tap, result in zip(taps, judged, strict=True):
             if isinstance(result, BaseException):
                 if isinstance(result, asyncio.CancelledError):
@@ -430,10 +444,14 @@ class Connection:
                 unavailable.append(tap.subscription)
             elif result.answer is Answer.INVALID:
                 invalid.append(tap.subscription.name)
+            elif result.reason is Resync.DIVERGED and not tap.subscription.drift:
+                drifting.append(tap.subscription)
         if invalid:
             self.perform(self.exchange.invalid_seq(invalid, action.ref))
             return
         self.refuse(unavailable, 503, Reason.UNAVAILABLE, UNREADABLE)
+        self.refuse(drifting, 429, Reason.RATE, DRIFTS_ON)
+        self.perform(self.exchange.judge_drift())
         for tap, result in zip(taps, judged, strict=True):
             if not isinstance(result, BaseException) and tap.subscription.state is State.CATCHING_UP:
                 tap.begin(result, action.claims[tap.subscription.name])
@@ -454,17 +472,20 @@ class Connection:
         self.tell(judged)
         if self.resume is not None:
             self.resume.note("judged", feed.name, answer=answer, reason=str(reason), gap=judged.gap)
-        if decision.reason is Resync.DIVERGED:
-            self._drifted(feed.name, claim, checksum)
+        if decision.reason is Resync.DIVERGED and self._drifted(feed.name, claim, checksum):
+            tap.subscription.drift = Drift.DIVERGED
         return decision
 
-    def _drifted(self, stream: str, position: Position | None, checksum: int | None = None) -> None:
-        if position is not None and self.exchange.hello is not None:
-            self.tell(events.Drifted(self.session, stream, position, checksum))
-            client_id = self.exchange.hello.client_id
-            self.hub.spawn(
-                workers.run(drift.report, stream, self.access.identity, client_id, position, checksum)
-            )
+    def _drifted(self, stream: str, position: Position | None, checksum: int | None) -> bool:
+        """Reports it; False where the client's drift on the stream was dealt with less than a minute ago."""
+        now, watch = self.loop.time(), self.hub.drifts
+        if self.place is None or position is None or not watch.is_new(self.place, stream, now):
+            return False
+        self.tell(events.Drifted(self.session, stream, position, checksum))
+        if watch.may_report(self.crowd or "", now):
+            found = (stream, *self.place, position, checksum, self.trace)
+            self.hub.spawn(workers.run(drift.report, *found))
+        return True
 
 
 async def serve(

@@ -86,6 +86,7 @@ class Registrar:
         try:
             while True:
                 await asyncio.sleep(settings().SESSION_FLUSH + delay * random.uniform(0.5, 1))
+                events.emit(self._roster.sample())
                 try:
                     await self._turn()
                     delay = 0.0
@@ -95,6 +96,7 @@ class Registrar:
                     logger.warning("Sessions couldn't be written, they are kept: %s", error)
         finally:
             _lives.discard(self)
+            events.emit(events.Sampled(0, 0, 0, 0))
             await self._say_goodbye()
 
     async def _write(self, function: Callable[..., Any], *args: Any) -> Any:

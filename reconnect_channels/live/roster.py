@@ -17,10 +17,11 @@ from django.utils import timezone
 from .. import news, signals
 from ..conf import settings
 from ..protocol.codes import Close, reconnects
-from ..protocol.subscription import State, Subscription
+from ..protocol.subscription import Drift, State, Subscription
 from ..sessions import USER_CLOSED, Row, Written, session_key
 from ..sessions import State as SessionState
 from ..telemetry import events
+from ..telemetry.flight import Flight
 from .fencing import Holders, Rank, Session
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ENDED_KEPT = 10_000  # ends that wait for the database; beyond it, others find that nobody is there
-KIND = "session"
+KIND, LEFT = "session", "left"  # of news
 SERVED = State.LIVE, State.CATCHING_UP
 
 
@@ -49,6 +50,8 @@ class Seat:
     close_code: int | None = None
     positions: dict[str, tuple[str, int]] = field(default_factory=dict)
     environment: str = "other"
+    drift: Drift = Drift.NONE
+    flight: Flight = field(default_factory=Flight)
     current_ms: int | None = None  # from `connected` until it was current on all its streams
     moved_ms: int | None = None  # from the end of its socket on another node to `connected`
 
@@ -81,6 +84,8 @@ class Seat:
             self.close_code,
             self.connected,
             self.ended or now,
+            self.drift,
+            self.flight.text(),
         )
 
     def hand_over(self) -> None:
@@ -110,6 +115,7 @@ class Roster:
         self._seats: OrderedDict[str, Seat] = OrderedDict()  # written longest ago first
         self._dirty: dict[str, None] = {}
         self._ended: OrderedDict[str, None] = OrderedDict()
+        self._drifted: dict[str, str] = {}  # whose sockets they are, of those that drift
         self.dropped = 0  # ends that weren't written, because the database was down for too long
 
     @property
@@ -124,9 +130,12 @@ class Roster:
         before = self._seats.pop(key, None)
         if before is not None:
             seat.environment, seat.connects = before.environment, before.connects + 1
+            seat.flight = before.flight
+            self._drifted.pop(key, None)
             if before.ended is not None:
                 seat.outage_ms = max(0, int((seat.connected - before.ended).total_seconds() * 1000))
                 del self._ended[key]
+        connection.flight = seat.flight
         self._seats[key] = seat
         self._dirty[key] = None
         self._tell(key, seat)
@@ -154,6 +163,28 @@ class Roster:
             seat.current_ms = int((timezone.now() - seat.connected).total_seconds() * 1000)
             seat.hand_over()
 
+    def drift(self, session: Session, connection: Connection, drift: Drift) -> None:
+        """The client's drift changed."""
+        key = session_key(*session)
+        seat = self._seats.get(key)
+        if seat is not None and seat.connection is connection:
+            seat.drift = drift
+            self._dirty[key] = None
+            self._drifted.pop(key, None)
+            if drift:
+                self._drifted[key] = connection.crowd or session.identity
+
+    def sample(self) -> events.Sampled:
+        """How many sessions are live, and how many of them drift.
+
+        Those of one identity count once among the drifted, and so do those of guests at one address:
+        whoever claims wrong positions has any number of sockets.
+        """
+        drifts = [self._seats[key].drift for key in self._drifted]
+        diverged = drifts.count(Drift.DIVERGED)
+        identities = len(set(self._drifted.values()))
+        return events.Sampled(self.live, diverged, len(drifts) - diverged, identities)
+
     def leave(self, session: Session, connection: Connection, code: int | None) -> None:
         """A socket ended. Synchronous: safe under cancellation.
 
@@ -168,6 +199,8 @@ class Roster:
             return
         seat.positions = standing(connection.exchange.subscriptions) or seat.positions
         seat.connection, seat.close_code, seat.ended = None, code, timezone.now()
+        seat.drift = Drift.NONE  # nothing is known of it any more
+        self._drifted.pop(key, None)
         self._dirty[key] = self._ended[key] = None
         if len(self._ended) > ENDED_KEPT:
             self.dropped += 1
@@ -175,6 +208,7 @@ class Roster:
 
     def _forget(self, key: str) -> None:
         self._seats.pop(key, None)
+        self._drifted.pop(key, None)
         self._dirty.pop(key, None)
         self._ended.pop(key, None)
 
@@ -225,6 +259,7 @@ class Roster:
             if seat is None or seat.socket != row.socket:
                 continue
             seat.connects -= row.connects
+            seat.flight.wrote(row.flight)
             seat.due = now + settings().SESSION_REFRESH
             self._seats.move_to_end(row.key)
             if row.key in written.lost and seat.connection is not None:
@@ -232,14 +267,22 @@ class Roster:
             elif seat.connection is None and row.state is not SessionState.LIVE:
                 self._forget(row.key)
         for back in written.returns:
-            events.emit(events.Returned(back.outage_ms, back.moved))
             seat = self._seats.get(back.key)
-            if back.moved and seat is not None and seat.socket == sockets[back.key]:
-                seat.moved_ms = back.outage_ms
-                seat.hand_over()
+            if seat is not None and seat.socket != sockets[back.key]:
+                seat = None
+            if seat is None or seat.moved_ms is None:  # else the other node was faster
+                self._came_back(seat, events.Returned(back.outage_ms, back.moved))
+
+    def _came_back(self, seat: Seat | None, returned: events.Returned) -> None:
+        events.emit(returned)
         if signals.returned.has_listeners(type(self)):
-            for back in written.returns:
-                signals.returned.send_robust(type(self), outage_ms=back.outage_ms, moved=back.moved)
+            signals.returned.send_robust(type(self), outage_ms=returned.outage_ms, moved=returned.moved)
+        if seat is None:
+            return
+        seat.flight.note(returned, seat.connected.timestamp())
+        if returned.moved:
+            seat.moved_ms = returned.outage_ms
+            seat.hand_over()
 
     def close(self) -> list[Row]:
         """The last rows: nothing has a socket here any more."""
@@ -247,9 +290,10 @@ class Roster:
         for seat in self._seats.values():
             if seat.connection is not None:
                 seat.positions = standing(seat.connection.exchange.subscriptions) or seat.positions
-                seat.connection, seat.ended = None, now
+                seat.connection, seat.ended, seat.drift = None, now, Drift.NONE
         rows = [seat.row(key, self.node, now) for key, seat in self._seats.items()]
         self._seats.clear()
+        self._drifted.clear()
         self._dirty.clear()
         self._ended.clear()
         return rows
@@ -263,18 +307,34 @@ class Roster:
     def hear(self, fields: news.Fields) -> None:
         """A socket was greeted on another node: the older one goes, here or there (design 10.4)."""
         seat = self._seats.get(fields["key"])
-        if fields["node"] == self.node or seat is None or seat.connection is None:
+        if fields["node"] == self.node or seat is None:
             return
         rank = Rank(fields["term"], fields["attempt"])
+        if seat.ended is not None:
+            if rank >= seat.rank and seat.close_code != USER_CLOSED:  # and no row says so yet
+                news.tell(LEFT, key=fields["key"], node=fields["node"], at=seat.ended.timestamp())
+            return
         mine = (seat.rank, seat.connected.timestamp(), self.node)
         if mine > (rank, fields["at"], fields["node"]):
             self._tell(fields["key"], seat)
         else:
             self._holders.fence(seat.session, rank)
 
+    def hear_left(self, fields: news.Fields) -> None:
+        """A client that was greeted here had left another node, which had no time to write it down."""
+        seat = self._seats.get(fields["key"])
+        if fields["node"] == self.node and seat is not None and seat.ended is None and seat.moved_ms is None:
+            seat.outage_ms = max(0, int((seat.connected.timestamp() - fields["at"]) * 1000))
+            self._came_back(seat, events.Returned(seat.outage_ms, True))
+
 
 def _heard(hub: Any, fields: news.Fields) -> None:
     hub.roster.hear(fields)
 
 
+def _heard_left(hub: Any, fields: news.Fields) -> None:
+    hub.roster.hear_left(fields)
+
+
 news.listeners[KIND].add(_heard)
+news.listeners[LEFT].add(_heard_left)

@@ -20,7 +20,7 @@ from .clock import LamportClock
 from .codec import MAX_FRAME, MAX_MESSAGE, CodecError, check, encode
 from .codes import Close, Reason
 from .position import InvalidPosition, Position, parse
-from .subscription import ACK_BYTES, ACK_ENTRIES, WINDOW_BYTES, WINDOW_ENTRIES, State, Subscription
+from .subscription import ACK_BYTES, ACK_ENTRIES, WINDOW_BYTES, WINDOW_ENTRIES, Drift, State, Subscription
 
 REPORT_INTERVAL = 10.0  # seconds between two reports that are looked at
 MAX_TURN = 10.0  # seconds that a message over the rate is sent away for at most
@@ -39,6 +39,7 @@ class Limits:
     heartbeat: float = 15.0
     dead_after: float = 25.0
     ack_timeout: float = 25.0
+    lag_grace: float = 15.0
 
     def wire(self) -> dict[str, int]:
         """The `limits` of WELCOME: what a client must keep to, and how it paces itself."""
@@ -116,6 +117,13 @@ class Resync:
 
 
 @dataclass(frozen=True)
+class Drifting:
+    """The client's drift is another one from now on."""
+
+    drift: Drift
+
+
+@dataclass(frozen=True)
 class Ping:
     """Time for a heartbeat: send PING with the heads that were verified lately."""
 
@@ -130,6 +138,11 @@ class Report:
 
 
 @dataclass(frozen=True)
+class Ignore:
+    """A report isn't looked at: it comes too soon after another one, or says nothing that is known."""
+
+
+@dataclass(frozen=True)
 class Bye:
     """Send BYE, then close with its code."""
 
@@ -139,7 +152,7 @@ class Bye:
     term: int | None = None  # of the socket that supersedes this one
 
 
-Action = Send | Greet | Join | Leave | Deliver | Wake | Resync | Ping | Report | Bye
+Action = Send | Greet | Join | Leave | Deliver | Wake | Resync | Drifting | Ping | Report | Ignore | Bye
 
 
 class Exchange:
@@ -151,13 +164,13 @@ class Exchange:
         self.phase = Phase.AWAITING_HELLO
         self.hello: frames.Hello | None = None
         self.subscriptions: dict[str, Subscription] = {}
+        self.drift = Drift.NONE  # of the worst of them
         self._opened = now
         self._heard = now
         self._pinged = now
         self._bucket = TokenBucket(self.limits.rate, self.limits.burst, now)
         self._next_turn = now
         self._reported = -math.inf
-        self.ignored_reports = 0
 
     # -- frames ------------------------------------------------------------------------------------
 
@@ -180,7 +193,10 @@ class Exchange:
             case frames.Ack():
                 return self._acknowledge(frame.streams, frame.parts, now)
             case frames.Pong():
-                return self._acknowledge(frame.streams, {}, now)
+                actions = self._acknowledge(frame.streams, {}, now)
+                for subscription in self.subscriptions.values():
+                    subscription.spoke(now, self.limits.lag_grace)
+                return actions + self.judge_drift()
             case frames.Message():
                 return self._message(frame, now)
             case frames.Subscribe():
@@ -262,15 +278,28 @@ class Exchange:
         if malformed:
             text = "a position is {epoch, last_seq_id, checksum} or null"
             actions.append(Send(frames.error(400, Reason.INVALID_SEQ, text, streams=malformed)))
+        moved = False
         for name, position in claims.items():
             subscription = self.subscriptions.get(name)
             if subscription is None or position is None:
                 continue
-            if not subscription.acknowledge(position, now):
+            before = subscription.drift
+            proven = subscription.acknowledge(position, now)
+            moved = moved or subscription.drift is not before
+            # Until the snapshot is acknowledged, further mismatches are of the same drift.
+            if not proven and before is not Drift.DIVERGED:
                 actions.append(Resync(subscription, position))
             elif subscription.state is State.CATCHING_UP and subscription.has_credit:
                 actions.append(Wake(subscription))
-        return actions
+        return actions + self.judge_drift() if moved else actions
+
+    def judge_drift(self) -> list[Action]:
+        """Says it when the client's drift changed; for whoever changed that of a subscription."""
+        drift = Drift.worst(each.drift for each in self.subscriptions.values())
+        if drift is self.drift:
+            return []
+        self.drift = drift
+        return [Drifting(drift)]
 
     def _message(self, message: frames.Message, now: float) -> list[Action]:
         wait = self._bucket.take(now)
@@ -303,13 +332,12 @@ class Exchange:
 
     def _report(self, frame: frames.Telemetry, now: float) -> list[Action]:
         if now - self._reported < REPORT_INTERVAL:
-            self.ignored_reports += 1
-            return []
+            return [Ignore()]
         self._reported = now
         metrics = telemetry.sane(frame.metrics)
         transitions = telemetry.transitions(frame.transitions)
         if not metrics and not transitions:
-            return []
+            return [Ignore()]
         return [Report(metrics, telemetry.environment(frame.environment), transitions)]
 
     @staticmethod

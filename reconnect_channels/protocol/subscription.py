@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from enum import Enum, auto
+from collections.abc import Iterable
+from enum import Enum, StrEnum, auto
 
 from .position import Position
 
@@ -22,16 +23,17 @@ class Mark:
     recipient.
     """
 
-    __slots__ = ("next", "position", "total")
+    __slots__ = ("at", "next", "position", "total")
 
-    def __init__(self, position: Position, total: int = 0) -> None:
+    def __init__(self, position: Position, total: int = 0, at: float = 0.0) -> None:
         self.position = position
         self.total = total
+        self.at = at  # when it was sent
         self.next: Mark | None = None
 
-    def then(self, position: Position, size: int) -> Mark:
+    def then(self, position: Position, size: int, at: float) -> Mark:
         """The next frame of the chain."""
-        self.next = mark = Mark(position, self.total + size)
+        self.next = mark = Mark(position, self.total + size, at)
         return mark
 
 
@@ -40,6 +42,20 @@ class State(Enum):
     CATCHING_UP = auto()  # served page by page from the ring or the log
     LIVE = auto()  # pushed to by the hub
     ENDED = auto()
+
+
+class Drift(StrEnum):
+    """How far a client's history is from the server's (design 12)."""
+
+    NONE = ""
+    LAGGING = "lagging"  # it speaks, but doesn't acknowledge what it was sent long before
+    DIVERGED = "diverged"  # it is another one, until what follows a snapshot is acknowledged
+
+    @staticmethod
+    def worst(drifts: Iterable[Drift]) -> Drift:
+        """What is said of a client with several streams."""
+        found = set(drifts)
+        return next((each for each in (Drift.DIVERGED, Drift.LAGGING) if each in found), Drift.NONE)
 
 
 class Subscription:
@@ -51,10 +67,12 @@ class Subscription:
 
     __slots__ = (
         "_acked",
+        "_healing",
         "_last",
         "_shares",
         "_timed",
         "acked",
+        "drift",
         "name",
         "page_bytes",
         "part_acked",
@@ -72,11 +90,13 @@ class Subscription:
         self.part_acked = 0
         self.waiting = False  # for the client to make room
         self.progressed = now  # when the client last moved, or was last not waited for
+        self.drift = Drift.NONE
         self.page_bytes = PAGE_BYTES[0]  # as much as the client takes in a few seconds, as far as is known
         self._timed: tuple[int, float] | None = None  # the end of a page, and when it was sent
         self._last: Mark | None = None  # sent
         self._acked: Mark | None = None  # the last frame that was acknowledged whole
         self._shares = False  # the feed's chain
+        self._healing = False  # a snapshot was sent to a diverged client
 
     @property
     def sent(self) -> Position | None:
@@ -125,17 +145,18 @@ class Subscription:
 
     def start(self, position: Position, now: float) -> None:
         """The client stands at `position`: its own that was accepted, or a snapshot's."""
-        self._last = self._acked = Mark(position)
+        self._last = self._acked = Mark(position, at=now)
         self._shares = False
+        self._healing = self.drift is Drift.DIVERGED
         self.acked = position.seq
         self.part_acked = 0
         self.progressed = now
 
-    def took(self, to: Position, size: int) -> None:
+    def took(self, to: Position, size: int, now: float) -> None:
         """A frame that leads to `to` was sent."""
         self._part()
         assert self._last is not None
-        self._last = self._last.then(to, size)
+        self._last = self._last.then(to, size, now)
 
     def follow(self, mark: Mark) -> None:
         """Takes the feed's frames from now on; `mark` stands where this does."""
@@ -160,11 +181,11 @@ class Subscription:
             return
         at = self._acked
         assert at is not None
-        copy = self._acked = Mark(at.position, at.total)
+        copy = self._acked = Mark(at.position, at.total, at.at)
         while at is not self._last:
             at = at.next
             assert at is not None
-            copy = copy.then(at.position, at.total - copy.total)
+            copy = copy.then(at.position, at.total - copy.total, at.at)
         self._last = copy
         self._shares = False
 
@@ -193,16 +214,33 @@ class Subscription:
         sent = last.position
         if position.epoch != sent.epoch or not self.acked <= position.seq <= sent.seq:
             return True
-        proven = position.seq != sent.seq or position.checksum == sent.checksum
         while mark is not last and mark.next is not None and mark.next.position.seq <= position.seq:
             mark = mark.next
-            if mark.position.seq == position.seq and mark.position.checksum != position.checksum:
-                proven = False
+        compared = mark.position.seq == position.seq
+        proven = not compared or mark.position.checksum == position.checksum
+        if not proven:
+            self.drift = Drift.DIVERGED
+        elif compared and self._healing:
+            self.drift, self._healing = Drift.NONE, False
         if position.seq > self.acked:
             self.progressed = now
         self._acked = mark
         # Where it is the mark's own number, that object is in every recipient's cache.
-        self.acked = mark.position.seq if mark.position.seq == position.seq else position.seq
+        self.acked = mark.position.seq if compared else position.seq
         if self._timed is not None:
             self._pace(now)
         return proven
+
+    def spoke(self, now: float, grace: float) -> None:
+        """The client told where it stands on all its streams: whether it lags is judged at no other time.
+
+        So whoever is silent doesn't, a frozen page or a dead network: other clocks watch for those. Nor does
+        who acknowledges rarely, since a PONG acknowledges all.
+
+        :param grace: seconds that a live frame may have been on its way.
+        """
+        if self.drift is Drift.DIVERGED:
+            return
+        oldest = self._acked.next if self._acked is not None and self._acked is not self._last else None
+        late = oldest is not None and self.state is State.LIVE and now - oldest.at > grace
+        self.drift = Drift.LAGGING if late else Drift.NONE

@@ -82,6 +82,13 @@ class Drifted(NamedTuple):
     checksum: int | None  # the log's, where it is known
 
 
+class DriftMoved(NamedTuple):
+    """A client's drift, over all its streams, is another one from now on."""
+
+    socket: str
+    drift: str  # diverged, lagging; empty: none any more
+
+
 class Refused(NamedTuple):
     """A stream was refused, or ended by the server."""
 

@@ -7,6 +7,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.db import transaction
 
+from reconnect_channels import drift
 from reconnect_channels.live.hub import close_hub, get_hub
 from reconnect_channels.log import log_for
 from reconnect_channels.models import DriftReport, Stream, StreamEntry
@@ -189,7 +190,9 @@ async def test_a_wrong_checksum_is_answered_with_a_snapshot_and_reported(seq: in
     assert (report.client_checksum, report.server_checksum) == (wrong.checksum, right.checksum)
 
 
-async def test_repeated_drift_is_counted_in_one_report():
+async def test_drift_is_answered_with_a_snapshot_once_a_minute_and_counted_in_one_report(
+    monkeypatch: pytest.MonkeyPatch,
+):
     entries = await publish_all(A, range(3))
     wrong = entries[-1].position._replace(checksum=7)
     client_id = "the same"
@@ -200,7 +203,12 @@ async def test_repeated_drift_is_counted_in_one_report():
     for _ in range(3):
         async with Peer(Board) as peer:
             await peer.greet({A: wrong}, client_id=client_id, identity=welcome["identity"])
-            assert (await peer.sync(A))["reason"] == "diverged"
+            error = await peer.hear("ERROR")
+            assert (error["code"], error["streams"], error["retry_after_ms"]) == (429, [A], 60_000)
+    monkeypatch.setattr(drift.Watch, "is_new", lambda *_: True)  # as on another node
+    async with Peer(Board) as peer:
+        await peer.greet({A: wrong}, client_id=client_id, identity=welcome["identity"])
+        assert (await peer.sync(A))["reason"] == "diverged"
     await close_hub()
     assert await DriftReport.objects.acount() == 1
     assert (await DriftReport.objects.aget()).count == 1  # within a minute

@@ -13,8 +13,10 @@ from reconnect_channels.protocol.codes import Close
 from reconnect_channels.protocol.exchange import (
     Bye,
     Deliver,
+    Drifting,
     Exchange,
     Greet,
+    Ignore,
     Join,
     Leave,
     Limits,
@@ -26,7 +28,7 @@ from reconnect_channels.protocol.exchange import (
     Wake,
 )
 from reconnect_channels.protocol.position import Position
-from reconnect_channels.protocol.subscription import State
+from reconnect_channels.protocol.subscription import Drift, State
 
 from .strategies import EPOCH, OTHER_EPOCH, nested, short
 from .talk import ack, hello, message, message_id, only, opened, said, subscribe, unsubscribe
@@ -223,8 +225,8 @@ def test_an_ack_wakes_a_stream_that_is_catching_up_when_there_is_credit():
     subscription = exchange.subscriptions["s"]
     subscription.state = State.CATCHING_UP
     subscription.start(at(0), 0.0)
-    subscription.took(at(500), 1)
-    subscription.took(at(1_000), 1)
+    subscription.took(at(500), 1, 0.0)
+    subscription.took(at(1_000), 1, 0.0)
     assert exchange.receive(ack({"s": at(100).wire()}), 1.0) == []
     assert exchange.receive(ack({"s": at(500).wire()}), 1.0) == [Wake(subscription)]
     subscription.state = State.LIVE
@@ -236,9 +238,13 @@ def test_a_wrong_checksum_in_an_ack_or_pong_asks_for_a_resync(kind):
     exchange = opened(s=None)
     subscription = exchange.subscriptions["s"]
     subscription.start(at(0), 0.0)
-    subscription.took(at(5), 1)
+    subscription.took(at(5), 1, 0.0)
     wrong = json.dumps({"type": kind, "streams": {"s": at(5, 77).wire()}})
-    assert exchange.receive(wrong, 1.0) == [Resync(subscription, at(5, 77))]
+    assert exchange.receive(wrong, 1.0) == [Resync(subscription, at(5, 77)), Drifting(Drift.DIVERGED)]
+    assert exchange.receive(wrong, 2.0) == []  # the same drift: its snapshot isn't acknowledged yet
+    subscription.start(at(6), 3.0)
+    right = json.dumps({"type": kind, "streams": {"s": at(6).wire()}})
+    assert exchange.receive(right, 4.0) == [Drifting(Drift.NONE)]
 
 
 def test_acks_of_what_is_not_subscribed_are_ignored():
@@ -454,15 +460,14 @@ def test_telemetry_brings_transitions_without_those_that_are_malformed():
     ]
 
 
-def test_telemetry_that_says_nothing_known_is_no_report():
-    assert opened().receive(telemetry(metrics={"mine": 1}), 1.0) == []
+def test_telemetry_that_says_nothing_known_is_ignored():
+    assert opened().receive(telemetry(metrics={"mine": 1}), 1.0) == [Ignore()]
 
 
-def test_one_report_in_ten_seconds_and_the_others_are_only_counted():
+def test_one_report_in_ten_seconds_and_the_others_are_ignored():
     exchange = opened()
-    reports = [at for at in range(35) if exchange.receive(telemetry(), float(at))]
-    assert reports == [0, 10, 20, 30]
-    assert exchange.ignored_reports == 31
+    actions = [exchange.receive(telemetry(), float(at)) for at in range(35)]
+    assert [at for at, action in enumerate(actions) if action != [Ignore()]] == [0, 10, 20, 30]
 
 
 # -- time ----------------------------------------------------------------------------------------------
@@ -519,7 +524,7 @@ def test_progress_gives_another_25_seconds(how):
     exchange = opened(s=None)
     (subscription,) = exchange.subscriptions.values()
     subscription.start(at(0), 0.0)
-    subscription.took(at(5), 1)
+    subscription.took(at(5), 1, 0.0)
     assert stalled(exchange, 0.0, seconds=20, waiting=True) == []
     if how == "start":
         subscription.start(at(9), 20.0)
@@ -538,7 +543,7 @@ def test_an_ack_that_covers_nothing_new_is_no_progress(frame):
     exchange = opened(s=None)
     (subscription,) = exchange.subscriptions.values()
     subscription.start(at(3), 0.0)
-    subscription.took(at(5), 1)
+    subscription.took(at(5), 1, 0.0)
     assert stalled(exchange, 0.0, seconds=20, waiting=True) == []
     exchange.receive(frame, 20.0)
     assert stalled(exchange, 20.0, seconds=5, waiting=True)[-1].code is Close.STALLED

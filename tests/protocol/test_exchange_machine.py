@@ -18,8 +18,10 @@ from reconnect_channels.protocol.exchange import (
     Action,
     Bye,
     Deliver,
+    Drifting,
     Exchange,
     Greet,
+    Ignore,
     Join,
     Leave,
     Limits,
@@ -31,7 +33,7 @@ from reconnect_channels.protocol.exchange import (
     Wake,
 )
 from reconnect_channels.protocol.position import Position
-from reconnect_channels.protocol.subscription import State, Subscription
+from reconnect_channels.protocol.subscription import Drift, State, Subscription
 
 from .strategies import EPOCH, OTHER_EPOCH
 from .talk import ack, hello, message, message_id, subscribe, unsubscribe
@@ -233,7 +235,8 @@ class Conversation(RuleBasedStateMachine):
             self.reported_at = self.now
         depth = metrics.get("ws_queue_depth")
         clamped = None if depth is None else min(max(depth, 0.0), 100_000.0)
-        assert actions == ([Report({"ws_queue_depth": clamped})] if due and clamped is not None else [])
+        taken = due and clamped is not None
+        assert actions == [Report({"ws_queue_depth": clamped}) if taken else Ignore()]
 
     @rule(
         claims=streams(bad=True),
@@ -261,10 +264,16 @@ class Conversation(RuleBasedStateMachine):
         seq = data.draw(st.integers(subscription.acked, sent.seq), label="seq")
         acked = {name: (s.acked, s.part_acked) for name, s in self.joined.items()}
         position = Position(sent.epoch, seq, seq + wrong)
+        before = subscription.drift
         actions = self.receive(ack({subscription.name: position.wire()}))
         self.note_progress(acked)
         assert subscription.acked == seq
+        worst = Drift.worst(each.drift for each in self.exchange.subscriptions.values())
+        assert self.exchange.drift is worst
+        actions = [action for action in actions if action != Drifting(worst)]
         if wrong and seq == sent.seq:
+            assert subscription.drift is Drift.DIVERGED
+        if wrong and seq == sent.seq and before is Drift.NONE:
             assert actions == [Resync(subscription, position)]
         elif not wrong:
             ready = subscription.state is State.CATCHING_UP and subscription.has_credit
@@ -291,7 +300,7 @@ class Conversation(RuleBasedStateMachine):
         subscription = data.draw(st.sampled_from(self.started()), label="stream")
         sent = subscription.sent
         assert sent is not None
-        subscription.took(Position(sent.epoch, sent.seq + count, sent.seq + count), size)
+        subscription.took(Position(sent.epoch, sent.seq + count, sent.seq + count), size, self.now)
         subscription.waiting = not subscription.has_room
 
     @precondition(lambda self: self.joined)
