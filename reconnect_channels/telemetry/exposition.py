@@ -29,7 +29,7 @@ def _registry() -> CollectorRegistry:
         return REGISTRY
     _forget_dead(Path(folder))
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, folder)
+    MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
     return registry
 
 
@@ -39,6 +39,6 @@ def _forget_dead(folder: Path) -> None:
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
-            mark_process_dead(pid, str(folder))
+            mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
         except PermissionError:
             pass  # it lives, as another user
