@@ -63,7 +63,10 @@ class Client:
     async def _read(self, socket: ClientConnection) -> None:
         with suppress(ConnectionClosed):
             async for text in socket:
-                self.heard.append(json.loads(text))
+                frame = json.loads(text)
+                self.heard.append(frame)
+                if frame["type"] == "PING":
+                    await socket.send(json.dumps({"type": "PONG", "t": frame["t"], "streams": {}}))
 
     async def hear(self, *kinds: str, timeout: float = 20, **fields: Any) -> dict[str, Any]:
         def found() -> list[dict[str, Any]]:
