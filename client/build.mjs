@@ -26,6 +26,7 @@ const BUDGETS = {
   "reconnect-channels-core.min.js": 10_240,
   "react.min.js": 1_024,
   "otel.min.js": 1_024,
+  "otel-apply.min.js": 1_024,
 };
 /**
  * Properties that minified files may rename: spelled out, since a pattern would sooner or later catch one that stands on
@@ -77,6 +78,7 @@ const sources = [
   { source: "element", served: "element", forms: { "": plain, ".min": min } },
   { source: "vue", served: "vue", forms: { "": plain } },
   { source: "otel", served: "otel", forms: { "": plain, ".min": min } },
+  { source: "otel-apply", served: "otel-apply", forms: { "": plain, ".min": min } },
   { source: "rum", served: "rum", forms: { "": plain, ".min": min } },
   { source: "testing", forms: {} },
 ].filter(({ source }) => existsSync(join(here, `src/${source}.ts`)) && (!only.length || only.includes(source)));

@@ -656,6 +656,8 @@ interface Entry {
     /** The id of the message whose handler published it, or null. */
     readonly key: string | null;
     readonly payload: unknown;
+    /** The W3C trace context in which it was published, while it is news and where that trace is recorded. */
+    readonly traceparent?: string;
 }
 
 /** Why a stream got a snapshot; constants of the protocol, new ones may come. */

@@ -3576,11 +3576,10 @@ function telemetryRecorder(options = {}) {
     if (value) put(name, (pending[name] ?? 0) + value);
   };
   const recorder = {
-    count(name, value = 1, labels) {
+    count(name, value = 1, { from, to } = {}) {
       add(name, value);
       if (name !== "reconnect_fsm_transitions_total") return;
-      transitions.push([clock.now(), String(labels?.["from"]), String(labels?.["to"])]);
-      transitions = transitions.slice(-MAX_TRANSITIONS);
+      transitions = [...transitions, [clock.now(), String(from), String(to)]].slice(-MAX_TRANSITIONS);
     },
     gauge: put,
     observe(name, value, labels) {

@@ -16,6 +16,8 @@ export interface Entry {
   /** The id of the message whose handler published it, or null. */
   readonly key: string | null;
   readonly payload: unknown;
+  /** The W3C trace context in which it was published, while it is news and where that trace is recorded. */
+  readonly traceparent?: string;
 }
 
 export interface Welcome {

@@ -1,6 +1,6 @@
 import { after, systemClock, type Clock } from "./clock.ts";
 import { outages, recordOutage } from "./outage.ts";
-import type { Recorder, Report, Transition } from "./recorder.ts";
+import type { Labels, Recorder, Report, Transition } from "./recorder.ts";
 
 /** Options of `telemetryRecorder`. */
 export interface TelemetryOptions {
@@ -57,11 +57,10 @@ export function telemetryRecorder(options: TelemetryOptions = {}): Required<Reco
   };
 
   const recorder: Required<Recorder> = {
-    count(name, value = 1, labels) {
+    count(name, value = 1, { from, to }: Labels = {}) {
       add(name, value);
       if (name !== "reconnect_fsm_transitions_total") return;
-      transitions.push([clock.now(), String(labels?.["from"]), String(labels?.["to"])]);
-      transitions = transitions.slice(-MAX_TRANSITIONS);
+      transitions = [...transitions, [clock.now(), String(from), String(to)] as const].slice(-MAX_TRANSITIONS);
     },
     gauge: put,
 
