@@ -331,6 +331,20 @@ def locked(*tables: str) -> Iterator[None]:
         own.close()
 
 
+@contextmanager
+def slowed(table: str, seconds: float) -> Iterator[None]:
+    """Every read of the table takes so long, in the database itself."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {table} RENAME TO quick")
+        cursor.execute(f"CREATE VIEW {table} AS SELECT quick.* FROM quick, pg_sleep({seconds}) AS late")
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(f"DROP VIEW {table}")
+            cursor.execute(f"ALTER TABLE quick RENAME TO {table}")
+
+
 def running_for() -> list[float]:
     """The ages in seconds of the statements that run now, beside this one."""
     with connection.cursor() as cursor:
@@ -367,6 +381,53 @@ async def test_no_query_outlives_its_half_second_while_a_table_is_locked(postgre
         peer.say("SUBSCRIBE", ref=2, streams={A: at})
         assert (await peer.hear("SYNC_DELTA", to=10))["complete"]
         assert "SYNC_SNAPSHOT" not in peer.kinds()
+
+
+async def test_a_store_that_takes_two_seconds_opens_it_and_costs_nobody_more_than_a_wait(
+    postgres_only: None, monkeypatch: pytest.MonkeyPatch
+):
+    probes: list[float] = []
+    may_probe = breakers.LogBreaker.may_probe
+
+    def counted(breaker: breakers.LogBreaker) -> bool:
+        allowed = may_probe(breaker)
+        probes.extend([time.monotonic()] * allowed)
+        return allowed
+
+    monkeypatch.setattr(breakers.LogBreaker, "may_probe", counted)
+    await publish_all(A, range(10))
+    at = await position_at(A, 2)
+    waits: list[float] = []
+    ages: list[float] = []
+    async with Peer() as peer:
+        await peer.greet()
+        slow = slowed(Stream._meta.db_table, 2)
+        await sync_to_async(slow.__enter__)()
+        try:
+            failures = 0
+            while not is_open():
+                await refused(peer)
+                failures += 1
+            until = time.monotonic() + 4
+            while time.monotonic() < until:
+                waits.append((await refused(peer))["seconds"])
+                ages += await sync_to_async(running_for)()
+                await asyncio.sleep(0.02)
+        finally:
+            await sync_to_async(slow.__exit__)(None, None, None)
+        repaired = time.monotonic()
+        await eventually(lambda: not is_open(), timeout=10)
+        closed = time.monotonic() - repaired
+        peer.say("SUBSCRIBE", ref=2, streams={A: at})
+        assert (await peer.hear("SYNC_DELTA", to=10))["complete"]
+        assert "SYNC_SNAPSHOT" not in peer.kinds()
+    assert failures <= 5
+    assert sorted(waits)[len(waits) * 9 // 10] <= PROMPT  # this machine may be busy now and then
+    assert max(ages, default=0) < 0.65
+    assert all(later - earlier > 0.95 for earlier, later in pairwise(probes))
+    p50, p99 = (sorted(waits)[len(waits) * share // 100] * 1000 for share in (50, 99))
+    print(f"open after {failures} failures; {len(waits)} answers, p50 {p50:.1f} ms, p99 {p99:.1f} ms")
+    print(f"longest statement {max(ages, default=0):.2f} s, {len(probes)} probes, closed in {closed:.2f} s")
 
 
 @pytest.mark.parametrize("how", ["DISABLE_SERVER_SIDE_CURSORS", "atomic", "plain"])
