@@ -33,7 +33,7 @@ def exported() -> dict[str, set[str]]:
     from reconnect_channels.telemetry import metrics
 
     found: dict[str, set[str]] = {}
-    for collector in _collectors({name: it for name, it in vars(metrics).items() if name[:2] != "__"}):
+    for collector in _collectors(vars(metrics)):
         (family,) = collector.describe()
         labels = {*collector._labelnames, *TARGET}
         match collector:
