@@ -102,6 +102,10 @@ class SequenceLog(ABC):
         """The heads of many streams in one read of the primary; unknown streams are begun."""
 
     @abstractmethod
+    def begun(self, names: Sequence[str]) -> dict[str, Head]:
+        """The heads of those of many streams that are there; unknown ones stay unknown."""
+
+    @abstractmethod
     def read(self, stream: str, after: Position, limit: int) -> Run:
         """Up to `limit` entries after a position whose checksum is verified in the same read.
 

@@ -154,20 +154,18 @@ class DatabaseLog(SequenceLog):
         return {row[2]: Entry(stream, *row) for row in rows}
 
     def heads(self, streams: Sequence[str]) -> dict[str, Head]:
-        found = self._heads(streams)
+        found = self.begun(streams)
         missing = [name for name in streams if name not in found]
         if missing:
             self._begin(missing)
-            found |= self._heads(missing)
+            found |= self.begun(missing)
         return found
 
-    def _heads(self, streams: Sequence[str]) -> dict[str, Head]:
-        if not streams:
+    def begun(self, names: Sequence[str]) -> dict[str, Head]:
+        if not names:
             return {}
-        marks = ", ".join(["%s"] * len(streams))
-        rows = self._query(
-            f"SELECT s.name, {HEAD_COLUMNS} FROM {STREAM} s WHERE s.name IN ({marks})", streams
-        )
+        marks = ", ".join(["%s"] * len(names))
+        rows = self._query(f"SELECT s.name, {HEAD_COLUMNS} FROM {STREAM} s WHERE s.name IN ({marks})", names)
         return {row[0]: Head(*row[1:]) for row in rows}
 
     def read(self, stream: str, after: Position, limit: int) -> Run:
@@ -207,7 +205,7 @@ class DatabaseLog(SequenceLog):
 
     def newest_before(self, stream: str, moment: datetime) -> int | None:
         # Times rise with seqs, but for differences between clocks: a binary search needs no index on time.
-        head = self._heads([stream]).get(stream)
+        head = self.begun([stream]).get(stream)
         if head is None:
             return None
         entries = StreamEntry.objects.using(self.using).filter(stream__name=stream)
@@ -241,7 +239,7 @@ class DatabaseLog(SequenceLog):
 
     def _raise_floor(self, stream: str, floor: int) -> None:
         """Takes the stream's row for this one statement only."""
-        head = self._heads([stream]).get(stream)
+        head = self.begun([stream]).get(stream)
         if head is None or (floor := min(floor, head.seq + 1)) <= head.floor:
             return
         self._query(
