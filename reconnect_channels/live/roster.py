@@ -115,6 +115,7 @@ class Roster:
         self._seats: OrderedDict[str, Seat] = OrderedDict()  # written longest ago first
         self._dirty: dict[str, None] = {}
         self._ended: OrderedDict[str, None] = OrderedDict()
+        self._superseded = "", Flight()  # the last one
         self._drifted: dict[str, str] = {}  # whose sockets they are, of those that drift
         self.dropped = 0  # ends that weren't written, because the database was down for too long
 
@@ -127,6 +128,8 @@ class Roster:
         """A socket was greeted: it is the session's from now on, here and on all nodes."""
         key = session_key(*session)
         seat = Seat(session, rank, connection, connection.session, timezone.now(), now)
+        if self._superseded[0] == key:  # a moment ago, by this one
+            seat.flight = self._superseded[1]
         before = self._seats.pop(key, None)
         if before is not None:
             seat.environment, seat.connects = before.environment, before.connects + 1
@@ -195,6 +198,7 @@ class Roster:
         if seat is None or seat.connection is not connection:
             return
         if code == Close.SUPERSEDED:  # the newer socket's node writes the row
+            self._superseded = key, seat.flight
             self._forget(key)
             return
         seat.positions = standing(connection.exchange.subscriptions) or seat.positions
