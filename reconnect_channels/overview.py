@@ -5,7 +5,8 @@ Add `websocket_urlpatterns` to the project's WebSocket routes, inside its `AuthM
     from reconnect_channels import overview
     URLRouter([*overview.websocket_urlpatterns, ...])
 
-While somebody looks, one sample is published every two seconds, by one of the nodes that have a watcher.
+While somebody looks, and a little longer, one sample is published every two seconds, by one of the nodes
+that have a watcher.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from .consumers import DeltaSyncMixin
 from .live.hub import Hub, get_hub
 from .log import log_for
 from .protocol.entry import Entry
+from .protocol.position import Position
 from .publication import Authoring, authoring, publish
 
 logger = logging.getLogger(__name__)
@@ -34,6 +36,7 @@ logger = logging.getLogger(__name__)
 STREAM = fleet.OVERVIEW_STREAM
 PERMISSION = "reconnect_channels.view_clientsession"
 SLOT = 2.0  # seconds between two samples
+LINGER = 30.0  # seconds after the last watcher went: one that was cut off finds no gap
 JITTER = 0.3  # seconds within which a node gives way to another that has sampled this slot
 KEPT = timedelta(minutes=30)
 TRIM_EVERY = 150  # slots
@@ -80,16 +83,23 @@ def _begin(hub: Hub) -> None:
 
 async def _sample(hub: Hub) -> None:
     """Whoever comes first in a slot takes its sample: a second one would have the same id."""
-    while (feed := hub.feeds.get(STREAM)) is not None and feed.taps:
-        slot = int(time.time() // SLOT)
-        before = None if feed.window is None else feed.position
+    watched = hub.loop.time()
+    while hub.loop.time() < watched + LINGER:
+        slot, before = int(time.time() // SLOT), _position(hub)
         await asyncio.sleep(random.uniform(0, JITTER))
-        if before is None or feed.position == before:
+        if (feed := hub.feeds.get(STREAM)) is not None and feed.taps:
+            watched = hub.loop.time()
+        if before is None or _position(hub) == before:
             try:
                 await workers.write(log_for(STREAM).using, take, slot)
             except Exception as error:  # whatever ails the log is what people look at the page for
                 logger.warning("No sample was taken for the overview: %s", error)
         await asyncio.sleep((slot + 1) * SLOT - time.time())
+
+
+def _position(hub: Hub) -> Position | None:
+    feed = hub.feeds.get(STREAM)
+    return None if feed is None or feed.window is None else feed.position
 
 
 def take(slot: int) -> None:

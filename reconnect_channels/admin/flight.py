@@ -58,7 +58,7 @@ def flight(model_admin: Any, request: HttpRequest, pk: int) -> TemplateResponse:
         "session": session,
         "last_close": None if session.close_code is None else in_words(session.close_code),
         "lags": lags(session),
-        "rows": [_row(number, event) for number, event in enumerate(events, 1)],
+        "rows": _rows(events),
         "line": draw(events, end, timezone.get_current_timezone()) if events else None,
         "marks": [(each, SHAPES[each], MARKS[each]) for each in Mood],
         "bars": BARS,
@@ -66,12 +66,22 @@ def flight(model_admin: Any, request: HttpRequest, pk: int) -> TemplateResponse:
     return TemplateResponse(request, "admin/reconnect_channels/flight.html", context)
 
 
-def _row(number: int, event: FlightEvent) -> dict[str, Any]:
-    return {
-        "number": number,
-        "at": f"{timezone.localtime(event.at):%Y-%m-%d %H:%M:%S.%f}"[:-3],
-        "iso": event.at.isoformat(),
-        "stream": event.stream,
-        "mood": mood(event),
-        "words": words(event),
-    }
+def _rows(events: list[FlightEvent]) -> list[dict[str, Any]]:
+    """The table's; the day is named where it is another one than in the row before."""
+    rows: list[dict[str, Any]] = []
+    day = ""
+    for event in events:
+        local = timezone.localtime(event.at)
+        today = f"{local:%Y-%m-%d}"
+        rows.append(
+            {
+                "day": "" if today == day else today,
+                "time": f"{local:%H:%M:%S.%f}"[:-3],
+                "iso": event.at.isoformat(),
+                "stream": event.stream,
+                "mood": mood(event),
+                "words": words(event),
+            }
+        )
+        day = today
+    return rows

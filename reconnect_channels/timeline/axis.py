@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, tzinfo
 from itertools import accumulate, pairwise
 from math import log
-from statistics import median
+from statistics import median_low
 from typing import NamedTuple
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
@@ -20,7 +20,7 @@ STEPS = (
 TICKS = 8  # at most about so many
 APART = 11.0  # percent between two ticks, at least
 MARGIN = 4.0  # percent at both ends where no label has room
-SHORT = 1.0  # seconds; no silence of this length is cut
+SHORT = 1.0  # seconds; what follows sooner says nothing about the length of silences
 
 
 class Tick(NamedTuple):
@@ -54,7 +54,7 @@ class Axis:
         if self._knots[-1] - self._knots[0] < 1:
             self._knots.append(self._knots[0] + 1)
         gaps = [after - before for before, after in pairwise(self._knots)]
-        usual = max(SHORT, median(gaps))
+        usual = median_low([gap for gap in gaps if gap >= SHORT] or [SHORT])
         self._widths = [_drawn(gap, usual) for gap in gaps]
         self._cut = [2 * width < gap for width, gap in zip(self._widths, gaps, strict=True)]
         total = sum(self._widths)
@@ -116,7 +116,9 @@ def _drawn(gap: float, usual: float) -> float:
 
 
 def length(seconds: float) -> str:
-    """A length of time for people: 0.4 s, 12 s, 3 min 20 s, 2 h 5 min, 3 d 4 h."""
+    """A length of time for people: 21 ms, 4.6 s, 12 s, 3 min 20 s, 2 h 5 min, 3 d 4 h."""
+    if seconds < 1:
+        return f"{round(seconds * 1000)} ms"
     if seconds < 10:
         return f"{seconds:.1f}".removesuffix(".0") + " s"
     units = [(DAY, "d"), (HOUR, "h"), (MINUTE, "min"), (1, "s")]

@@ -61,11 +61,10 @@ def _connected(event: FlightEvent) -> str:
 
 
 def _resumed(event: FlightEvent) -> str:
-    came = "came without a position" if event.seq is None else f"came with entry {event.seq}"
-    head = "" if event.head is None else f" of {event.head}"
-    missing = f", {event.gap} missing" if event.gap else ""
+    came = "without a position" if event.seq is None else f"with entry {event.seq}"
+    head = "" if event.head is None else f", the head was {event.head}"
     reason = f" ({event.reason})" if event.reason else ""
-    return f"{came}{head}{missing}: got {ANSWERS.get(event.answer, event.answer)}{reason}"
+    return f"came {came}{head}: got {ANSWERS.get(event.answer, event.answer)}{reason}"
 
 
 def _closed(event: FlightEvent) -> str:

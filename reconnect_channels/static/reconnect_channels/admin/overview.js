@@ -1,6 +1,6 @@
 /** The overview's figures and charts, from a stream that the page reads as any other page reads one. */
 
-const WINDOW_S = 900;
+const WINDOWS = [2, 5, 15]; // minutes
 const GAP_S = 7; // nobody looked for so long, or the client hasn't caught up yet
 const FIGURES = ["at", "live", "away", "drift", "returned", "published", "delivered"]; // a line of the history
 const NODE_CELLS = ["name", "process", "state", "live", "published", "delivered", "breakers", "age"];
@@ -39,17 +39,18 @@ function pieces(points) {
   return found;
 }
 
-function draw({ figure, at, unit, title }, now) {
+function draw({ figure, at, unit, title }, now, minutes) {
   const values = history.map((line) => line[at]);
   const most = scaleOf(values);
-  const parts = pieces(history.map((line) => [WINDOW_S - (now - line[0]), 97 - (94 * line[at]) / most, line[0]]));
+  const parts = pieces(history.map((line) => [900 - (15 * (now - line[0])) / minutes, 97 - (94 * line[at]) / most, line[0]]));
   const curve = parts.map((part) => `M${part.join("L")}`);
   const areas = parts.map((part) => `M${part[0][0]},100L${part.join("L")}L${part.at(-1)[0]},100Z`);
   figure.querySelector(".rc-curve").setAttribute("d", curve.join(""));
   figure.querySelector(".rc-area").setAttribute("d", areas.join(""));
+  figure.querySelector(".rc-first").textContent = `${minutes} min ago`;
   figure.querySelector(".rc-most").textContent = `scale to ${number(most)}${unit}`;
   figure.querySelector(".rc-value b").textContent = number(latest[figure.dataset.figure]);
-  const words = `${title} in the last 15 minutes: least ${number(Math.min(...values))}${unit}, most ${number(Math.max(...values))}${unit}`;
+  const words = `${title} in the last ${minutes} minutes: least ${number(Math.min(...values))}${unit}, most ${number(Math.max(...values))}${unit}`;
   figure.querySelector("svg").setAttribute("aria-label", words);
 }
 
@@ -80,8 +81,9 @@ function show() {
   if (!latest) return;
   const seconds = (performance.now() - heard) / 1000;
   const now = latest.at + seconds;
-  history = history.filter((line) => line[0] > now - WINDOW_S);
-  for (const chart of charts) draw(chart, now);
+  history = history.filter((line) => line[0] > now - 60 * WINDOWS.at(-1));
+  const minutes = WINDOWS.find((minutes) => !(history[0]?.[0] <= now - 60 * minutes));
+  for (const chart of charts) draw(chart, now, minutes);
   byId("rc-outage").textContent = number(latest.outage);
   byId("rc-drifted").textContent = number(latest.drifted);
   listNodes(seconds);
