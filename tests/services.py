@@ -30,8 +30,11 @@ def temporary_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def postgres() -> Iterator[Server]:
-    """A running PostgreSQL. Its log survives kill(): the commits reached the kernel."""
+def postgres(**changed: str) -> Iterator[Server]:
+    """A running PostgreSQL. Its log survives kill(): the commits reached the kernel.
+
+    :param changed: of its settings.
+    """
     import psycopg
 
     with temporary_folder() as folder:
@@ -61,6 +64,7 @@ def postgres() -> Iterator[Server]:
             "unix_socket_directories": "",
             "max_connections": "200",
             "fsync": "off",  # no test pulls the plug of the machine
+            **changed,
         }
         options = [f"--{name}={value}" for name, value in settings.items()]
         url = f"postgresql://postgres@{HOST}:{port}/postgres"

@@ -1,5 +1,7 @@
 from django.urls import path
 
+from reconnect_channels.doctor.consumer import PATH, DoctorConsumer
+
 from . import accounts, views
 from .consumers import BoardConsumer
 
@@ -15,4 +17,7 @@ urlpatterns = [
     path("boards/<slug:slug>/somebody-else/", views.somebody_else, name="somebody-else"),
     path("api/boards/<slug:slug>/", views.board_state, name="state"),
 ]
-websocket_urlpatterns = [path("ws/board/", BoardConsumer.as_asgi())]
+websocket_urlpatterns = [
+    path("ws/board/", BoardConsumer.as_asgi()),
+    path(PATH, DoctorConsumer.as_asgi()),  # for reconnect_doctor --url; takes a token that SECRET_KEY signed
+]

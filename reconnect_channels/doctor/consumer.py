@@ -5,7 +5,6 @@ path("ws/reconnect/doctor/", DoctorConsumer.as_asgi())
 
 from __future__ import annotations
 
-import secrets
 from typing import Any
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
@@ -18,29 +17,24 @@ PATH = "ws/reconnect/doctor/"
 PREFIX = "reconnect.doctor:"
 MAX_AGE = 300  # seconds
 
-_signer = TimestampSigner(salt="reconnect_channels.doctor")
-
-
-def new_visit() -> str:
-    """A name that nobody else has: of one stream, and of who may use it."""
-    return secrets.token_hex(8)
+SALT = "reconnect_channels.doctor"
 
 
 def doctor_url(url: str, visit: str) -> str:
-    """Where the doctor's consumer is asked for the visit's stream, on the host of another URL.
+    """The doctor's consumer on the host of a URL, with a token that is good for MAX_AGE seconds.
 
-    Good for MAX_AGE seconds; takes SECRET_KEY.
+    :param visit: names the only stream that may be used there.
     """
     parts = urlsplit(url)
     path = parts.path if parts.path.endswith(PATH) else f"/{PATH}"
-    return urlunsplit(parts._replace(path=path, query=f"token={_signer.sign(visit)}"))
+    return urlunsplit(parts._replace(path=path, query=f"token={TimestampSigner(salt=SALT).sign(visit)}"))
 
 
 def visit_of(scope: Any) -> str | None:
     """The visit whose token stands in the socket's query string; None without a valid one."""
     given = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("token", [""])[0]
     try:
-        return _signer.unsign(given, max_age=MAX_AGE)
+        return TimestampSigner(salt=SALT).unsign(given, max_age=MAX_AGE)
     except BadSignature:
         return None
 
@@ -59,8 +53,8 @@ class DoctorConsumer(DeltaSyncMixin, DedupMixin, AsyncJsonWebsocketConsumer):
         self.visit = visit
         await super().__call__(scope, receive, send)
 
-    def get_streams(self) -> list[str]:
-        return [PREFIX + self.visit] if hasattr(self, "visit") else []
+    def can_subscribe(self, stream: str) -> bool:
+        return hasattr(self, "visit") and stream == PREFIX + self.visit
 
     @staticmethod
     def identity(visit: str) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import NamedTuple
 
 
@@ -40,11 +42,13 @@ class Plan:
     """:param url: the public WebSocket URL; empty: the way through proxies isn't looked at.
     :param patience: seconds that an idle socket is held.
     :param show: called with what a long probe is doing.
+    :param visit: a name that nobody else has, for what is left on a server meanwhile.
     """
 
     url: str = ""
     patience: float = 0.0
     show: Callable[[str], None] = lambda text: None
+    visit: str = field(default_factory=partial(secrets.token_hex, 8))
 
 
 def told(error: BaseException) -> str:

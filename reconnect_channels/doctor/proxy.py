@@ -9,10 +9,11 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
+from django.db import DatabaseError
 from django.urls import NoReverseMatch, reverse
 from websockets.exceptions import (
     ConnectionClosed,
@@ -27,9 +28,11 @@ from websockets.typing import Origin, Subprotocol
 from ..client.client import origin_of
 from ..client.session import Session, Transmit, Welcomed
 from ..conf import settings
+from ..models import ClientSession
 from ..protocol.codes import Close
 from ..protocol.frames import SUBPROTOCOL
-from .consumer import PATH, doctor_url, new_visit
+from ..sessions import alias
+from .consumer import PATH, DoctorConsumer, doctor_url
 from .finding import Finding, Plan, failure, ok, told, warning
 
 TIMEOUT = 10.0  # seconds
@@ -44,7 +47,7 @@ CAUSES = {
     400: "A proxy takes it for ordinary HTTP: pass Upgrade and Connection on (nginx: proxy_set_header).",
     401: "Something before the server asks for a login.",
     403: "Does the server have another SECRET_KEY than this process, or another time?",
-    404: "No such path there, or a proxy takes it for ordinary HTTP.",
+    404: "No such path there, or a proxy doesn't pass Upgrade and Connection on.",
     426: "A proxy doesn't pass Upgrade on.",
     500: "No such route, or an error in the server: look at its log.",
     502: "The proxy doesn't reach the server.",
@@ -92,7 +95,7 @@ def probe(plan: Plan) -> Iterator[Finding]:
     else:
         yield warning("tls", "The URL is ws://: everybody on the way can read along.", "Serve wss://.")
     yield from _ready(parts)
-    url = doctor_url(plan.url, new_visit())
+    url = doctor_url(plan.url, plan.visit)
     try:
         with open_socket(url) as opened:
             subprotocol = opened.subprotocol
@@ -105,7 +108,8 @@ def probe(plan: Plan) -> Iterator[Finding]:
     yield _subprotocol(subprotocol)
     if subprotocol == SUBPROTOCOL:
         yield _origin(url)
-        yield judge(hold(doctor_url(plan.url, new_visit()), plan), settings().HEARTBEAT)
+        yield judge(hold(doctor_url(plan.url, plan.visit), plan), settings().HEARTBEAT)
+        _forget(plan.visit)
 
 
 def refused(error: Exception) -> Finding:
@@ -238,6 +242,16 @@ def hold(url: str, plan: Plan, *, origin: str | None = None, until_welcome: bool
             now = time.monotonic()
             return Held(now - began, now - said, pings, closed=True, code=code, bye=bye)
     return Held(plan.patience, time.monotonic() - said, pings, closed=until_welcome)
+
+
+def _forget(visit: str) -> None:
+    """Takes away the rows of the sockets, once their node has written that they ended."""
+    rows = ClientSession.objects.using(alias()).filter(identity=DoctorConsumer.identity(visit))
+    until = time.monotonic() + settings().SESSION_FLUSH + TIMEOUT / 2
+    with suppress(DatabaseError):  # another probe says what is wrong with it
+        while rows.filter(state=ClientSession.State.LIVE).exists() and time.monotonic() < until:
+            time.sleep(0.1)
+        rows.delete()
 
 
 def judge(held: Held, heartbeat: float) -> Finding:

@@ -19,7 +19,7 @@ from ..models import ClientSession, ProcessedMessage, Producer
 from ..protocol.codec import MAX_FRAME, MAX_MESSAGE
 from ..publication import publish_many
 from ..sessions import alias
-from .consumer import PREFIX, DoctorConsumer, doctor_url, new_visit
+from .consumer import PREFIX, DoctorConsumer, doctor_url
 from .finding import Finding, Plan, failure, ok, told, warning
 
 MISSED = 25  # entries
@@ -60,8 +60,7 @@ class Trip:
     def __init__(self, plan: Plan) -> None:
         self.findings: list[Finding] = []
         self._plan = plan
-        self._visit = new_visit()
-        self._stream = PREFIX + self._visit
+        self._stream = PREFIX + plan.visit
         self._applied: list[Any] = []
         self._arrived = asyncio.Event()
 
@@ -69,10 +68,10 @@ class Trip:
         """Travels as far as it can, and clears up after itself."""
         try:
             if self._plan.url:
-                await self._travel(doctor_url(self._plan.url, self._visit))
+                await self._travel(doctor_url(self._plan.url, self._plan.visit))
             else:
                 async with _server() as home:
-                    await self._travel(doctor_url(home, self._visit))
+                    await self._travel(doctor_url(home, self._plan.visit))
         except Ended:
             pass
         finally:
@@ -203,7 +202,7 @@ class Trip:
             )
 
     def _forget(self) -> None:
-        log, who = log_for(self._stream), DoctorConsumer.identity(self._visit)
+        log, who = log_for(self._stream), DoctorConsumer.identity(self._plan.visit)
         log.drop(self._stream)
         ClientSession.objects.using(alias()).filter(identity=who).delete()
         Producer.objects.using(log.using).filter(identity=who).delete()
