@@ -52,5 +52,6 @@ class Plan:
 
 
 def told(error: BaseException) -> str:
-    """An error in one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300].removesuffix(": ")
+    """An error in one line: drivers add advice of their own."""
+    first = next(iter(str(error).strip().splitlines()), "")
+    return f"{type(error).__name__}: {first[:300]}".removesuffix(": ") + "."

@@ -23,9 +23,8 @@ SMALL = 100  # messages
 
 def probe(plan: Plan) -> Iterator[Finding]:
     alias = settings().CHANNEL_LAYER
-    count = len(nodes.alive())
     if alias not in channel_layers.configs or isinstance(channel_layers[alias], InMemoryChannelLayer):
-        yield alone(count)
+        yield alone(len(nodes.alive()))
         return
     try:
         took = _between_loops(alias)

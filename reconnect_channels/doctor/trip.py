@@ -67,6 +67,14 @@ class Trip:
     async def run(self) -> None:
         """Travels as far as it can, and clears up after itself."""
         try:
+            async with self._step(
+                "publish", "Nothing can be published.", "Mend database, Redis and migrations first."
+            ):
+                await self._publish(["early"])
+        except Ended:
+            return
+        self.findings.append(ok("publish", "An entry was published."))
+        try:
             if self._plan.url:
                 await self._travel(doctor_url(self._plan.url, self._plan.visit))
             else:
@@ -100,6 +108,7 @@ class Trip:
                 "The findings above say why; else look at the server's log.",
             ):
                 await client.live(self._stream)
+                await self._until(1)
             self.findings.append(ok("connect", f"The Python client follows a stream {where}."))
 
             async with self._step(
@@ -108,8 +117,8 @@ class Trip:
                 "Give this process the database and the logs of the server.",
             ):
                 began = loop.time()
-                await self._publish(["first"])
-                await self._until(1)
+                await self._publish(["live"])
+                await self._until(2)
             self.findings.append(self._speed(loop.time() - began))
 
             async with self._step(
@@ -118,7 +127,7 @@ class Trip:
                 f"Servers and proxies must take messages of {MAX_FRAME} bytes (uvicorn: --ws-max-size).",
             ):
                 await client.send(self._stream, "x" * (MAX_MESSAGE - 2))
-                await self._until(2)
+                await self._until(3)
             self.findings.append(ok("message", "A message of 64 KiB goes up, and comes back as an entry."))
 
             async with self._step(
@@ -136,20 +145,20 @@ class Trip:
     async def _resume(self, client: Traveller) -> str:
         """What was wrong with what came after a cut; empty for nothing."""
         missed = [f"missed {number}" for number in range(MISSED)]
-        snapshots = client.metrics["snapshots"]
+        snapshots, known = client.metrics["snapshots"], len(self._applied)
         client.may_connect.clear()
         while client.state is State.CONNECTED:
             client.cut()
             await asyncio.sleep(0.01)
         await self._publish(missed)
-        if len(self._applied) != 2:
+        if len(self._applied) != known:
             return "Entries came while the client was away."
         client.may_connect.set()
-        await self._until(2 + MISSED)
+        await self._until(known + MISSED)
         await client.live(self._stream)
         if client.metrics["snapshots"] != snapshots:
             return "A snapshot came, where the missing entries would have done."
-        if self._applied[2:] != missed:
+        if self._applied[known:] != missed:
             return f"Other entries came than the {MISSED} that were missed, or in another order."
         heads = await workers.run(log_for(self._stream).heads, [self._stream])
         position, head = client.position(self._stream), heads[self._stream]
@@ -182,7 +191,7 @@ class Trip:
     # -- afterwards --------------------------------------------------------------------------------
 
     async def _clear_up(self) -> None:
-        if self._plan.url and self._applied:
+        if self._plan.url:
             # The nodes' hubs still look at the stream, and would begin it anew.
             self._plan.show("waits until the nodes have let the stream go")
             await asyncio.sleep(settings().GRACE + LETTING_GO)

@@ -49,7 +49,7 @@ def test_good_services_pass():
     assert {"fsync", "isolation", "deadline", "clock", "migrations"} <= names(report.findings, "database")
     assert {"version", "eviction", "persistence", "latency", "scripts"} <= names(report.findings, "redis")
     assert {"round_trip", "capacity"} <= names(report.findings, "layer")
-    assert {"connect", "receive", "message", "resume", "cleanup"} == names(report.findings, "trip")
+    assert {"publish", "connect", "receive", "message", "resume", "cleanup"} == names(report.findings, "trip")
 
 
 def names(findings: list[dict[str, str]], probe: str) -> set[str]:
@@ -61,10 +61,8 @@ def test_services_that_forget_what_they_were_told_are_named():
     changed = {"synchronous_commit": "off", "full_page_writes": "off", "idle_session_timeout": "5s"}
     evicting = ["--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru"]
     with services.postgres(**changed) as postgres, services.redis(*evicting) as redis:
-        environment = {
-            **migrate(services.postgres_url(postgres)),
-            "RECONNECT_CHANNELS": fast_log(services.redis_url(redis)),
-        }
+        environment = migrate(services.postgres_url(postgres))
+        environment["RECONNECT_CHANNELS"] = fast_log(services.redis_url(redis))
         report = examine(environment, "--only=database", "--only=redis")
     assert report.code == 1
     assert report.level("database", "fsync") == "failure"
@@ -106,10 +104,7 @@ def test_a_dead_database_stops_no_other_probe():
 @pytest.mark.django_db(transaction=True)
 def test_a_dead_redis_is_named_for_each_use_of_it(doctor: Doctor):
     url = f"redis://{HOST}:{free_port()}/0"
-    log = (
-        f'{{"BACKEND": "reconnect_channels.log.redis.RedisLog", "LOCATION": "{url}", "PREFIXES": ["fast:"]}}'
-    )
-    given = f'{(FAST % log)[:-1]}, "DEDUP": {{"LOCATION": "{url}"}}}}'
+    given = fast_log(url, DEDUP={"LOCATION": url})
     report = doctor("--only=redis", "--only=layer", RECONNECT_CHANNELS=given, CHANNELS_REDIS_URL=url)
     assert report.code == 1
     dead = [each["text"] for each in report.of("redis", "connection")]

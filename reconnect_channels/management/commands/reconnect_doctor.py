@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -46,10 +47,15 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         probes = [probe for probe in PROBES if not options["only"] or probe.name in options["only"]]
         found: list[tuple[str, Finding]] = []
-        for probe, finding in self._examine(probes, options):
-            found.append((probe, finding))
-            if not options["json"]:
-                self._write(probe, finding)
+        if options["verbosity"] < 2:  # what is logged meanwhile, with tracebacks, is found and said in words
+            logging.disable(logging.ERROR)
+        try:
+            for probe, finding in self._examine(probes, options):
+                found.append((probe, finding))
+                if not options["json"]:
+                    self._write(probe, finding)
+        finally:
+            logging.disable(logging.NOTSET)
         counts = Counter(finding.level for _, finding in found)
         bad = counts[Level.FAILURE] + (counts[Level.WARNING] if options["strict"] else 0)
         if options["json"]:
