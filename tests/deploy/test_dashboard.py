@@ -17,7 +17,7 @@ SECTIONS = ["Health", "Recovery", "Storms", "Clients", "Streams", "Nodes"]
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 QUERIES = [
     *[(panel["title"], target["expr"]) for panel in PANELS for target in panel["targets"]],
-    *[(note["name"], note["expr"]) for note in DASHBOARD["annotations"]["list"]],
+    *[(note["name"], note["target"]["expr"]) for note in DASHBOARD["annotations"]["list"]],
 ]
 
 
@@ -68,7 +68,7 @@ def test_legends_show_labels_that_are_left():
 def test_variables_ask_for_labels_that_exist():
     for variable in DASHBOARD["templating"]["list"]:
         if variable["type"] == "query":
-            query, _, label = variable["definition"][len("label_values(") : -1].rpartition(", ")
+            query, _, label = variable["query"]["query"][len("label_values(") : -1].rpartition(", ")
             assert promql.unknown(query) == set()
             assert label in promql.known()[promql.named(query).pop()]
 
