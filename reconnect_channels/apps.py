@@ -13,10 +13,11 @@ class ReconnectChannelsConfig(AppConfig):
     def ready(self) -> None:
         from . import checks, receivers  # checks register themselves
         from .registry import prefix_of
-        from .telemetry import tracing
+        from .telemetry import events, logs, tracing
 
         assert checks
         receivers.connect()
+        events.listeners.append(logs.write)
         tracing.connect(prefix_of)
         if find_spec("prometheus_client"):
             from .telemetry import measuring

@@ -484,7 +484,7 @@ class Client:
             self._notify()
 
     def _report(self, error: ClientError) -> None:
-        logger.warning("%s: %s", self.url, error, exc_info=error.__cause__)
+        logger.warning("%s: %r", self.url.partition("?")[0], str(error), exc_info=error.__cause__)
         if self._on_error is not None:
             self._shield(self._on_error, error)
 

@@ -101,7 +101,7 @@ class Answers:
             said = self.endpoint.run(self._scripts[script], [self._prefix + arrived.name], *args)
         except (RedisError, OSError) as error:
             if not self._rests_until:
-                logger.warning("Dedup goes on without Redis: %s", error)
+                logger.warning("Dedup goes on without Redis: %r", error)
             self._rests_until = time.monotonic() + PAUSE
             return None
         self._rests_until = 0.0

@@ -93,7 +93,7 @@ class Registrar:
                 except Exception as error:
                     self._sound_since = None
                     delay = min(max(BACKOFF[0], delay * 2), BACKOFF[1])
-                    logger.warning("Sessions couldn't be written, they are kept: %s", error)
+                    logger.warning("Sessions couldn't be written, they are kept: %r", error)
         finally:
             _lives.discard(self)
             events.emit(events.Sampled(0, 0, 0, 0))
@@ -185,7 +185,7 @@ class Registrar:
             self._settled = await self._write(nodes.is_settled, self.node)
         except Exception as error:
             events.emit(events.CleanupFailed(type(error).__name__))
-            logger.warning("What a dead node left couldn't be cleared up, it is tried again: %s", error)
+            logger.warning("What a dead node left couldn't be cleared up, it is tried again: %r", error)
 
     async def _discard(self, dead: Dead) -> None:
         """Takes its channel out of its groups: the layer would send to it for a day."""
