@@ -60,17 +60,18 @@ def folds(consumer_class: Any) -> bool:
 
     :raises ImproperlyConfigured: it has a `get_snapshot` too, or `reduce` is an `async def`.
     """
-    if not _own(consumer_class, "reduce"):
+    if not overrides(consumer_class, "reduce"):
         return False
     name = f"{consumer_class.__module__}.{consumer_class.__qualname__}"
-    if _own(consumer_class, "get_snapshot"):
+    if overrides(consumer_class, "get_snapshot"):
         raise ImproperlyConfigured(f"{name} has both get_snapshot and reduce: only one can be the state.")
     if inspect.iscoroutinefunction(consumer_class.reduce):
         raise ImproperlyConfigured(f"{name}.reduce must be a plain def: it only computes.")
     return True
 
 
-def _own(consumer_class: Any, hook: str) -> bool:
+def overrides(consumer_class: Any, hook: str) -> bool:
+    """Whether the class has a hook of its own."""
     found = getattr(consumer_class, hook, None)
     return found is not None and not getattr(found, "_reconnect_default", False)
 
@@ -132,7 +133,7 @@ def _bases(consumer_class: Any, stream: str, head: Head) -> Iterator[_Base]:
         yield _Base(row.seq, row.checksum, row.text, row)
     if head.floor_checksum == 0:  # nothing was trimmed: the life of this log begins here
         yield _Base(head.floor - 1, 0, encode(consumer_class.initial_state(stream)), None)
-    if _own(consumer_class, "upgrade_state"):
+    if overrides(consumer_class, "upgrade_state"):
         for row in rows.filter(version__lt=version).order_by("-version", "-seq"):
             state = consumer_class.upgrade_state(msgspec.json.decode(row.text), row.version)
             yield _Base(row.seq, row.checksum, encode(state), row, current=False)
