@@ -161,8 +161,11 @@ class Node(models.Model):
     pid = models.PositiveIntegerField()
     channel = models.CharField(max_length=200, default="")  # of the layer; left behind by a kill
     draining = models.BooleanField(default=False)
-    published = models.FloatField(default=0.0)  # entries a second, as of the last heartbeat
+    live = models.PositiveIntegerField(default=0)  # sessions; this and what follows: as of its heartbeat
+    published = models.FloatField(default=0.0)  # entries a second
     delivered = models.FloatField(default=0.0)  # entries a second, to live sockets
+    returned = models.FloatField(default=0.0)  # clients a second that came back
+    outage = models.FloatField(default=0.0)  # seconds; the longest of those clients
     breakers = models.CharField(max_length=100, default="")  # the names of open ones, with commas
     started = models.DateTimeField(default=timezone.now)
     seen = models.DateTimeField(default=timezone.now, db_index=True)
@@ -226,7 +229,7 @@ class ClientSession(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["state", "seen"], name="reconnect_session_state"),
             models.Index(fields=["identity"], name="reconnect_session_identity"),
-            models.Index(fields=["drift"], name="reconnect_session_drift", condition=~Q(drift="")),
+            models.Index(fields=["drift"], name="reconnect_session_drift", condition=Q(drift__gt="")),
         ]
         permissions: ClassVar = [
             ("disconnect_clientsession", "Can disconnect client sessions"),

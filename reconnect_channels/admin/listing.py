@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ORDER_VAR, ChangeList
+from django.contrib.messages import WARNING
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import Max, Model, Q, QuerySet
@@ -138,15 +139,14 @@ class ReadOnly(ModelAdmin):
         term = search_term.strip()
         if not term:
             return queryset, False
-        found = self._found(queryset.filter(self.search(term)))
-        if (condition := self.search_newest(term)) is not None:
-            found |= self._found(newest(queryset).filter(condition))
+        # Without the list's filters and order: to serve these, a database may read the whole table.
+        rows = queryset.model._default_manager.using(queryset.db).values_list("pk", flat=True)
+        found = set(rows.filter(self.search(term))[:FOUND])
+        if not found and (condition := self.search_newest(term)) is not None:
+            found.update(newest(rows).filter(condition)[:FOUND])
+        if len(found) >= FOUND:
+            self.message_user(request, f"The search found more than {FOUND}: some are left out.", WARNING)
         return queryset.filter(pk__in=found), False
-
-    @staticmethod
-    def _found(queryset: QuerySet[Any]) -> set[Any]:
-        # Without an order: to order a few, a database may read the whole table in that order.
-        return set(queryset.order_by().values_list("pk", flat=True)[:FOUND])
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         """Only what the list's own filters ask for: others scan the table, or guess at payloads."""
@@ -163,6 +163,17 @@ class ReadOnly(ModelAdmin):
         if forbidden.intersection(request.POST.getlist("action")):
             raise PermissionDenied
         return super().changelist_view(request, extra_context)
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        actions: dict[str, tuple[Any, str, str]] = self.get_actions(request)  # type: ignore[assignment]
+        orders = {name: title for _, name, title in actions.values()}
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), "orders": orders})
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

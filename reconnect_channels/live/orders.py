@@ -1,4 +1,4 @@
-"""What operators order: rows beside the revocations, which every node finds as it finds these (design 10.5)."""
+"""What operators order: rows beside the revocations, found by every node as these are (design 10.5)."""
 
 from __future__ import annotations
 

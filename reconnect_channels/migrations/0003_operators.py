@@ -92,12 +92,27 @@ class Migration(migrations.Migration):
         ),
         migrations.AddField(
             model_name="node",
+            name="live",
+            field=models.PositiveIntegerField(default=0),
+        ),
+        migrations.AddField(
+            model_name="node",
             name="published",
             field=models.FloatField(default=0.0),
         ),
         migrations.AddField(
             model_name="node",
             name="delivered",
+            field=models.FloatField(default=0.0),
+        ),
+        migrations.AddField(
+            model_name="node",
+            name="returned",
+            field=models.FloatField(default=0.0),
+        ),
+        migrations.AddField(
+            model_name="node",
+            name="outage",
             field=models.FloatField(default=0.0),
         ),
         migrations.AddField(
@@ -117,7 +132,7 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="clientsession",
             index=models.Index(
-                condition=models.Q(("drift", ""), _negated=True),
+                condition=models.Q(("drift__gt", "")),
                 fields=["drift"],
                 name="reconnect_session_drift",
             ),
