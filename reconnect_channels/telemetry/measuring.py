@@ -5,7 +5,6 @@ An event costs a few microseconds: children of metrics are looked up once for ea
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, NamedTuple
@@ -23,9 +22,7 @@ Handler = Callable[[Any], None]
 _handlers: dict[type[NamedTuple], Handler] = {}
 _prefixes: dict[str, str] = {}
 _find: Callable[[str], str]
-_flushed: dict[str, tuple[float, float]] = defaultdict(
-    lambda: (0, 0)
-)  # attempted and succeeded, for the rate
+_flushed: dict[str, tuple[float, float]] = {}  # attempted and succeeded by environment, for the rate
 
 
 def connect(prefix_of: Callable[[str], str]) -> None:
@@ -117,7 +114,7 @@ def _transitions(event: events.Reported, counted: float, environment: str) -> No
 
 
 def _flush_rate(told: Mapping[str, float], environment: str) -> None:
-    attempted, succeeded = _flushed[environment]
+    attempted, succeeded = _flushed.get(environment, (0.0, 0.0))
     attempted += told.get("reconnect_flush_attempted_total", 0)
     succeeded += told.get("reconnect_flush_succeeded_total", 0)
     _flushed[environment] = attempted, succeeded

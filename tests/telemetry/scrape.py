@@ -27,9 +27,9 @@ class Page:
         return {sample.name for sample in self.samples} | {family.name for family in self.families}
 
     def series(self, family: str) -> set[tuple[tuple[str, str], ...]]:
-        """The label sets of a metric."""
-        found = {sample for each in self.families if each.name == family for sample in each.samples}
-        return {tuple(sorted(sample.labels.items())) for sample in found}
+        """The series of a metric."""
+        found = (sample for each in self.families if each.name == family for sample in each.samples)
+        return {(("sample", sample.name), *sorted(sample.labels.items())) for sample in found}
 
     def value(self, name: str, **labels: str) -> float:
         """The sum of all samples with these labels; 0 without any."""
