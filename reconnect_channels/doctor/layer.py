@@ -18,7 +18,6 @@ from .finding import Finding, Plan, failure, ok, told, warning
 TIMEOUT = 5.0  # seconds
 SLOW = 0.25  # seconds
 BULK = 60_000  # bytes: about as much as is announced inline
-SMALL = 100  # messages
 
 
 def probe(plan: Plan) -> Iterator[Finding]:
@@ -41,7 +40,6 @@ def probe(plan: Plan) -> Iterator[Finding]:
         yield warning("round_trip", f"{text}: slow.", "Is its Redis near, and has it a processor to itself?")
     else:
         yield ok("round_trip", f"{text} (group_add, group_send, group_discard).")
-    yield from _bounds(channel_layers.make_backend(alias))
 
 
 def alone(count: int) -> Finding:
@@ -57,21 +55,6 @@ def alone(count: int) -> Finding:
             "Use channels_redis.pubsub.RedisPubSubChannelLayer.",
         )
     return ok("processes", "The channel layer doesn't leave a process. Fine for one node.")
-
-
-def _bounds(layer: Any) -> Iterator[Finding]:
-    capacity = getattr(layer, "capacity", None) if hasattr(type(layer), "receive") else None
-    if capacity is None:  # the pub/sub layer keeps nothing
-        return
-    text = f"A channel holds {capacity} messages for {layer.expiry} s"
-    if capacity < SMALL:
-        yield warning(
-            "capacity",
-            f"{text}: a burst drops announcements, which the head check brings late.",
-            f"CONFIG = {{'capacity': {SMALL}}} or more.",
-        )
-    else:
-        yield ok("capacity", f"{text}.")
 
 
 def _between_loops(alias: str) -> float:

@@ -1,5 +1,6 @@
 """What is judged without asking anybody, and how probes are run."""
 
+import re
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
@@ -17,6 +18,7 @@ from reconnect_channels.doctor.examination import PROBES, Probe, examine
 from reconnect_channels.doctor.finding import Finding, Level, Plan, ok
 from reconnect_channels.models import Node
 from reconnect_channels.nodes import beat, begin
+from tests.servers import ROOT
 from tests.test_commands import Terminal
 
 GOOD = {
@@ -176,12 +178,12 @@ def run(probe: Any, seconds: float = 5, plan: Plan | None = None) -> list[Findin
 def test_a_probe_that_raises_is_a_failure_and_keeps_what_it_found():
     def probe(plan: Plan) -> Iterator[Finding]:
         yield ok("first", "fine")
-        raise OSError("no route\nto host")
+        raise OSError("no route to host\n\tIs it running?")
 
     first, last = run(probe)
     assert first.name == "first"
     assert last.level == "failure"
-    assert "OSError: no route to host" in last.text
+    assert last.text == "can't be looked at: OSError: no route to host."
 
 
 def test_a_probe_that_hangs_is_left_behind():
@@ -269,3 +271,16 @@ def test_settings_that_cannot_be_read_are_said_once_and_plainly(settings):
         call_command("reconnect_doctor", "--only=checks", stdout=out, stderr=StringIO(), no_color=True)
     assert "HEARTBEATS" in out.getvalue()
     assert PROBES[0].name == "checks"
+
+
+# -- its page ------------------------------------------------------------------------------------------
+
+
+def test_the_page_names_every_finding_and_probe():
+    page = (ROOT / "docs" / "doctor.md").read_text()
+    sources = "\n".join(file.read_text() for file in (ROOT / "reconnect_channels" / "doctor").glob("*.py"))
+    names = set(re.findall(r'\b(?:ok|warning|failure|say|_step)\(\s*"([a-z_]+)"', sources))
+    assert len(names) > 40
+    named = set(re.findall(r"`([^`\n]+)`", page))
+    assert names <= named
+    assert {probe.name for probe in PROBES} <= named
