@@ -25,7 +25,7 @@ class Chart(NamedTuple):
 CHARTS = (
     Chart("live", "Live sessions", "", "that have a socket now, yours too"),
     Chart("away", "Away", "", "lost their socket and are expected back"),
-    Chart("returned", "Came back", "", "sessions within the last minute"),
+    Chart("returned", "Came back", "/min", "clients that had lost their connection"),
     Chart("drift", "Drift", "%", "of live sessions whose history isn't the server's, or that lag"),
     Chart("published", "Published", "/s", "entries, by the processes that hold sockets"),
     Chart("delivered", "Delivered", "/s", "entries to live sockets"),

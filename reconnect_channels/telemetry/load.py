@@ -1,6 +1,7 @@
-"""How busy this process is: entries that it publishes and delivers a second, and which breakers are open.
+"""How busy this process is: its sessions, what it publishes and delivers, and which breakers are open.
 
-A node's row says so with each heartbeat, so that the fleet can be seen without a monitoring system.
+A node's row says so with each heartbeat, so that the fleet can be seen without a monitoring system, and
+without counting the rows of all sessions.
 """
 
 from __future__ import annotations
@@ -13,26 +14,39 @@ from . import events
 
 
 class Load(NamedTuple):
-    """What a node does, on average since the last heartbeat."""
+    """What a node holds and does; rates are averages since the last heartbeat."""
 
+    live: int = 0  # sessions
     published: float = 0.0  # entries a second
     delivered: float = 0.0  # entries a second, to live sockets
+    returned: float = 0.0  # clients a second that came back
+    outage: float = 0.0  # seconds; the longest of those clients
     breakers: str = ""  # the names of those that are open, with commas
 
 
 IDLE = Load()
+RATES = "published", "delivered", "returned"
 
 # Threads that publish at the same time may lose a count: it is a figure to look at, no truth.
-_totals: Counter[str] = Counter()
+_counts: Counter[str] = Counter()
 _open: Counter[str] = Counter()
 
 
+def _sampled(event: events.Sampled) -> None:
+    _counts["live"] = event.live
+
+
 def _published(event: events.Published) -> None:
-    _totals["published"] += event.entries
+    _counts["published"] += event.entries
 
 
 def _fanned_out(event: events.FannedOut) -> None:
-    _totals["delivered"] += event.entries * event.sockets
+    _counts["delivered"] += event.entries * event.sockets
+
+
+def _returned(event: events.Returned) -> None:
+    _counts["returned"] += 1
+    _counts["outage_ms"] = max(_counts["outage_ms"], event.outage_ms)
 
 
 def _breaker_moved(event: events.BreakerMoved) -> None:
@@ -40,8 +54,10 @@ def _breaker_moved(event: events.BreakerMoved) -> None:
 
 
 _HEARD: dict[type, Callable[[Any], None]] = {
+    events.Sampled: _sampled,
     events.Published: _published,
     events.FannedOut: _fanned_out,
+    events.Returned: _returned,
     events.BreakerMoved: _breaker_moved,
 }
 
@@ -60,14 +76,16 @@ class Meter:
     """
 
     def __init__(self, now: float) -> None:
-        self._at, self._totals = now, Counter(_totals)
+        self._at, self._before = now, Counter(_counts)
 
     def read(self, now: float) -> Load:
         """The load since the last reading."""
         seconds = max(now - self._at, 1e-3)
-        grown = {name: (_totals[name] - self._totals[name]) / seconds for name in ("published", "delivered")}
-        self._at, self._totals = now, Counter(_totals)
-        return Load(**grown, breakers=",".join(sorted(name for name, count in _open.items() if count > 0)))
+        rates = {name: (_counts[name] - self._before[name]) / seconds for name in RATES}
+        outage = _counts.pop("outage_ms", 0) / 1000
+        self._at, self._before = now, Counter(_counts)
+        breakers = ",".join(sorted(name for name, count in _open.items() if count > 0))
+        return Load(live=_counts["live"], outage=outage, breakers=breakers, **rates)
 
 
 events.listeners.append(listen)
