@@ -5,6 +5,7 @@ An event costs a few microseconds: children of metrics are looked up once for ea
 
 from __future__ import annotations
 
+from collections import Counter as Tally
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ Handler = Callable[[Any], None]
 _handlers: dict[type[NamedTuple], Handler] = {}
 _prefixes: dict[str, str] = {}
 _find: Callable[[str], str]
+_open: Tally[str] = Tally()
 _flushed: dict[str, tuple[float, float]] = {}  # attempted and succeeded by environment, for the rate
 
 
@@ -254,7 +256,8 @@ def _drifted(event: events.Drifted) -> None:
 
 @_on(events.BreakerMoved)
 def _breaker_moved(event: events.BreakerMoved) -> None:
-    _child(metrics.BREAKER_OPEN, event.name).set(event.is_open)
+    _open[event.name] += 1 if event.is_open else -1  # each log has one
+    _child(metrics.BREAKER_OPEN, event.name).set(_open[event.name] > 0)
 
 
 @_on(events.Ended)

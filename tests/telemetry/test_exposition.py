@@ -164,10 +164,9 @@ async def test_any_process_of_a_host_shows_them_all_and_forgets_the_gauges_of_th
             page = await settled(server, lambda page: page.value("reconnect_live_sessions") == 3)
             assert page.value("reconnect_welcome_seconds_count") == 3
             assert page.value("reconnect_caught_up_seconds_count", prefix="board:") == 3
-        assert (
-            "django_http_requests_total_by_method"
-            in {n.removesuffix("_total") for n in page.names} | page.names
-        )
+        assert any(
+            name.startswith("django_http_requests") for name in page.names
+        )  # those of django-prometheus
         await asyncio.to_thread(two.kill)
         page = await settled(one, lambda page: page.value("reconnect_live_sessions") == 1)
         assert page.value("reconnect_welcome_seconds_count") >= 3  # what happened has happened
