@@ -47,7 +47,7 @@ def archived(stream=S, *, from_floor=True):
 def logged(log, stream=S):
     head = log.heads([stream])[stream]
     run = log.read(stream, Position(head.epoch, head.floor - 1, head.floor_checksum), 100_000)
-    return [tuple(entry[2:]) for entry in run.entries]
+    return [tuple(entry[2:8]) for entry in run.entries]
 
 
 def assert_equal(log, stream=S):

@@ -325,6 +325,20 @@ async def test_who_comes_later_gets_no_erased_payload_from_a_hub(
         assert live["from"] == 2, "who is live goes on without a resync"
 
 
+async def test_what_was_sent_over_a_socket_is_its_senders(hub: None):
+    async with Peer() as peer:
+        await peer.greet()
+        for answer in [peer.message("notes:a", "one"), peer.message("notes:b", "two")]:
+            assert (await peer.answer(answer))["type"] == "ACK"
+    row = await StreamEntry.objects.afirst()
+    assert row is not None
+    assert row.author.startswith("guest:")
+    result = await sync_to_async(erase)(row.author)
+    assert (result.entries, result.answers, result.producers) == (2, 2, 2)
+    assert {text async for text in StreamEntry.objects.values_list("text", flat=True)} == {MARK}
+    assert {text async for text in ProcessedMessage.objects.values_list("result", flat=True)} == {"null"}
+
+
 # -- the command ---------------------------------------------------------------------------------------
 
 

@@ -264,7 +264,7 @@ def test_a_check_finds_consumers_with_two_states(monkeypatch):
             return {}
 
     assert "reconnect_channels.E004" not in [message.id for message in run_checks()]
-    monkeypatch.setattr("reconnect_channels.checks.consumers", [*consumers, Both])
+    monkeypatch.setattr("reconnect_channels.registry.consumers", [*consumers, Both])
     [error] = [message for message in run_checks() if message.id == "reconnect_channels.E004"]
     assert "Both" in error.msg
 
