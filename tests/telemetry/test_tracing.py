@@ -5,9 +5,11 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from asgiref.sync import sync_to_async
+from channels.layers import get_channel_layer
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -16,8 +18,9 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
 
 from reconnect_channels import apublish, publish
-from reconnect_channels.announcement import layer_message, read_message
+from reconnect_channels.announcement import group_name, layer_message, read_message
 from reconnect_channels.log import log_for
+from reconnect_channels.log.base import Draft
 from reconnect_channels.protocol.entry import Entry
 from reconnect_channels.protocol.traceparent import parse
 from reconnect_channels.publication import publish_many
@@ -275,6 +278,24 @@ def test_the_layer_carries_a_trace_where_there_is_one_and_nothing_where_there_is
     assert read_message(layer_message([entry])) == (STREAM, [entry])
     assert read_message(layer_message([plain])) == (STREAM, [plain])
     assert len(layer_message([plain])["entries"][0]) == len(plain) - 2
+
+
+async def test_what_another_process_announces_goes_on_in_its_trace(spans: Spans):
+    def elsewhere() -> list[Entry]:
+        draft = Draft(str(uuid4()), None, '"from elsewhere"')
+        (entry,) = log_for(STREAM).append(STREAM, [draft], 1)
+        return [entry._replace(trace=SAMPLED)]
+
+    async with Peer() as peer:
+        await peer.greet({STREAM: None}, traceparent=UNSAMPLED)
+        await peer.hear("SYNC_DELTA", stream=STREAM, complete=True)
+        message = layer_message(await sync_to_async(elsewhere)())
+        layer: Any = get_channel_layer()
+        await layer.group_send(group_name(STREAM), message)
+        frame = await peer.hear("SYNC_DELTA", stream=STREAM, to=1)
+    fan_out = spans.one("fan_out")
+    assert parent(fan_out) == (TRACE, SPAN)
+    assert parse(frame["payload"][0]["traceparent"]) == (*context(fan_out), True)
 
 
 # -- without it ------------------------------------------------------------------------------------
