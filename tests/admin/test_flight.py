@@ -96,7 +96,7 @@ def test_a_session_of_which_nothing_is_recorded_says_why(operator, state):
 
 
 def test_what_clients_and_applications_wrote_is_shown_as_text(operator):
-    row = session(recorded(XSS, XSS), client_id=XSS, identity=XSS, node=XSS)
+    row = session(recorded(XSS, XSS), client_id=XSS, identity=XSS)
     page = open_page(operator, row)
     assert XSS not in page
     assert "&lt;script&gt;" in page

@@ -164,6 +164,7 @@ def take_and_leave(slot: int) -> None:
 async def hub() -> AsyncIterator[None]:
     async with closed_hub():
         yield
+        await sync_to_async(connections.close_all)()
 
 
 @pytest.fixture
