@@ -109,9 +109,7 @@ def judge(use: Use, name: str, info: Mapping[str, Any]) -> Iterator[Finding]:
         yield failure(
             "role", f"{name} is a replica: it refuses writes.", "Name the master, or the Sentinels."
         )
-    yield _eviction(use, name, info)
-    if use.keeps:
-        yield from _persistence(name, info)
+    yield from (_keeps if use.keeps else _passes_on)(name, info)
     used, limit = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
     text = (
         f"{name} uses {used / 2**20:.1f} MiB of {f'{limit / 2**20:.0f} MiB' if limit else 'unlimited memory'}"
@@ -124,45 +122,48 @@ def judge(use: Use, name: str, info: Mapping[str, Any]) -> Iterator[Finding]:
         yield ok("memory", f"{text}.")
 
 
-def _eviction(use: Use, name: str, info: Mapping[str, Any]) -> Finding:
-    policy = info.get("maxmemory_policy", "noeviction")
-    if policy == "noeviction" or (not use.keeps and policy.startswith("volatile-")):
-        return ok("eviction", f"{name} has maxmemory-policy {policy}.")
-    if use.keeps:
-        say = failure if int(info.get("maxmemory", 0)) else warning
-        text = f"{name} has maxmemory-policy {policy}: when memory is full it forgets streams."
-        return say("eviction", text, "maxmemory-policy noeviction, and RETENTION for the log.")
-    return warning(
-        "eviction",
-        f"{name} has maxmemory-policy {policy}: when memory is full it forgets what it was just told.",
-        "maxmemory-policy noeviction, or a volatile- one.",
-    )
+def _keeps(name: str, info: Mapping[str, Any]) -> Iterator[Finding]:
+    """Whether the server of a log forgets nothing."""
+    from ..log.durability import weaknesses
 
-
-def _persistence(name: str, info: Mapping[str, Any]) -> Iterator[Finding]:
-    if int(info.get("aof_enabled", 0)):
-        yield ok("persistence", f"{name} writes an append-only file.")
-    else:
-        yield warning(
-            "persistence",
-            f"{name} writes no append-only file: a restart forgets the log, or its newest minutes.",
-            "appendonly yes, appendfsync everysec (loses at most a second) or always.",
-        )
+    found = {each.name: each for each in weaknesses(info)}
+    for what, say, good in (
+        ("eviction", failure, "evicts nothing."),
+        ("persistence", warning, "writes an append-only file."),
+    ):
+        weakness = found.get(what)
+        yield say(what, f"{name} {weakness.text}", weakness.hint) if weakness else ok(what, f"{name} {good}")
     for key in ("aof_last_write_status", "rdb_last_bgsave_status"):
         if info.get(key, "ok") != "ok":
-            yield failure(
-                "persistence", f"{name} couldn't write its file ({key}: {info[key]}).", "Is its disk full?"
-            )
+            text = f"{name} couldn't write its file ({key}: {info[key]})."
+            yield failure("persistence", text, "Is its disk full?")
+
+
+def _passes_on(name: str, info: Mapping[str, Any]) -> Iterator[Finding]:
+    """Whether a server that needs to keep nothing for long keeps it for a moment."""
+    policy = info.get("maxmemory_policy", "noeviction")
+    if int(info.get("maxmemory", 0)) and policy.startswith("allkeys-"):
+        yield warning(
+            "eviction",
+            f"{name} has maxmemory-policy {policy}: when memory is full it forgets what it was just told.",
+            "maxmemory-policy noeviction, or a volatile- one.",
+        )
+    else:
+        yield ok("eviction", f"{name} evicts nothing that is new.")
 
 
 def _answers(use: Use) -> Iterator[Finding]:
     """What only asking shows: settings, speed, scripts."""
+    from redis.cluster import RedisCluster
     from redis.exceptions import RedisError, ResponseError
 
     from ..log.endpoint import Script
 
     client, name = use.endpoint.client, f"The Redis of {use.name}"
-    if use.keeps and hasattr(client, "config_get"):
+    if client.info().get("cluster_enabled") and not isinstance(client, RedisCluster):
+        text = f"{name} is a node of a cluster, but the settings take it for a server of its own."
+        yield failure("cluster", text, "CLUSTER = True, and the nodes as LOCATION (the layer can't use one).")
+    if use.keeps and not isinstance(client, RedisCluster):
         try:
             known = client.config_get("appendfsync")
         except RedisError:  # a hosted one keeps CONFIG to itself

@@ -109,12 +109,12 @@ WELL = {"redis_version": "7.2.4", "role": "master", "maxmemory_policy": "noevict
         (LOG, {"role": "slave"}, {"role": "failure"}),
         (LOG, {"maxmemory_policy": "allkeys-lru", "maxmemory": 1 << 20}, {"eviction": "failure"}),
         (LOG, {"maxmemory_policy": "volatile-lru", "maxmemory": 1 << 20}, {"eviction": "failure"}),
-        (LOG, {"maxmemory_policy": "allkeys-lru"}, {"eviction": "warning"}),
+        (LOG, {"maxmemory_policy": "allkeys-lru"}, {}),
         (LOG, {"aof_enabled": 0}, {"persistence": "warning"}),
         (LOG, {"aof_last_write_status": "err"}, {"persistence": "failure"}),
         (LOG, {"used_memory": 95, "maxmemory": 100}, {"memory": "warning"}),
         (LAYER, {"aof_enabled": 0, "maxmemory_policy": "volatile-ttl"}, {}),
-        (LAYER, {"maxmemory_policy": "allkeys-lru"}, {"eviction": "warning"}),
+        (LAYER, {"maxmemory_policy": "allkeys-lru", "maxmemory": 1 << 20}, {"eviction": "warning"}),
     ],
 )
 def test_what_a_redis_tells_of_itself(use, changed, expected):

@@ -101,6 +101,38 @@ def test_a_dead_database_stops_no_other_probe():
     assert {each["probe"] for each in report.findings} >= {"layer", "nodes", "proxy", "trip"}
 
 
+@pytest.mark.slow
+@pytest.mark.faults
+def test_a_frozen_database_keeps_nobody_waiting(postgres_server):
+    postgres_server.freeze()
+    try:
+        report = examine(
+            {"DATABASE_URL": services.postgres_url(postgres_server)}, "--only=database", "--only=trip"
+        )
+    finally:
+        postgres_server.thaw()
+    assert report.code == 1
+    assert report.level("database", "connection") == "failure"
+    assert report.level("trip", "publish") == "failure"
+
+
+@pytest.mark.redis
+@pytest.mark.faults
+def test_clusters_and_sentinels_are_asked_through_their_clients(doctor, redis_cluster_urls, db):
+    log = json.loads(fast_log(redis_cluster_urls[0]))
+    report = doctor("--only=redis", RECONNECT_CHANNELS=json.dumps(log))
+    assert report.level("redis", "cluster") == "failure"
+    log["STREAM_LOGS"]["fast"] |= {"LOCATION": redis_cluster_urls, "CLUSTER": True}
+    report = doctor("--only=redis", RECONNECT_CHANNELS=json.dumps(log))
+    assert len(report.of("redis", "version")) == len(redis_cluster_urls)
+    assert report.level("redis", "scripts") == "ok"
+    with services.sentinel() as watched:
+        log["STREAM_LOGS"]["fast"] |= {"LOCATION": watched.location, "CLUSTER": False}
+        report = doctor("--only=redis", RECONNECT_CHANNELS=json.dumps(log))
+    assert report.of("redis", "role") == []
+    assert report.level("redis", "scripts") == "ok"
+
+
 @pytest.mark.database
 @pytest.mark.django_db(transaction=True)
 def test_a_dead_redis_is_named_for_each_use_of_it(doctor: Doctor):

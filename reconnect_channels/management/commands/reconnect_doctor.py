@@ -11,12 +11,14 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandParser
+from django.db import connections
 
 from reconnect_channels.conf import Settings, settings
 from reconnect_channels.doctor.examination import PROBES, Probe, examine
 from reconnect_channels.doctor.finding import Finding, Level, Plan
 from reconnect_channels.management.progress import Progress
 
+CONNECT = 5  # seconds
 HEARTBEATS = 2.4  # how long an idle socket is held
 
 
@@ -47,6 +49,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         probes = [probe for probe in PROBES if not options["only"] or probe.name in options["only"]]
         found: list[tuple[str, Finding]] = []
+        _hurry()
         if options["verbosity"] < 2:  # what is logged meanwhile, with tracebacks, is found and said in words
             logging.disable(logging.ERROR)
         try:
@@ -99,3 +102,10 @@ class Command(BaseCommand):
         }[finding.level]
         advice = f" -> {finding.advice}" if finding.advice else ""
         self.stdout.write(f"{style(f'{finding.level:8}')} {probe:9} {finding.text}{advice}")
+
+
+def _hurry() -> None:
+    """Lets no driver wait for ever: a host that is frozen, or behind a firewall, accepts and says nothing."""
+    for given in connections.settings.values():
+        if given["ENGINE"].endswith("postgresql"):
+            given.setdefault("OPTIONS", {}).setdefault("connect_timeout", CONNECT)
