@@ -11,6 +11,8 @@ NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix client --no-audit --no-fund -
 PYTEST = run() { $(BIN)/pytest "$$@" || { code=$$?; [ $$code = 5 ] && echo "skipped: no such test yet"; } || exit $$code; }; run
 
 export PIP_ROOT_USER_ACTION := ignore
+# The tests start hundreds of processes; each would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test lint fmt client bench wheel clean
 .DEFAULT_GOAL := help

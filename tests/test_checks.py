@@ -134,18 +134,18 @@ def test_a_core_layer_that_forgets_groups_before_they_are_renewed(settings):
 @pytest.mark.parametrize(
     ("host", "ids"),
     [
-        ("redis://r:6379", {"E006", "W009"}),
-        (("r", 6379), {"E006", "W009"}),
-        ({"address": "redis://r:6379", "socket_timeout": None}, {"W009"}),
-        ({"address": "redis://r:6379?socket_timeout=30", "max_connections": 500}, set()),
-        ("redis://r:6379?max_connections=500", {"E006"}),
+        ("redis://r:6379", ["E006", "W009"]),
+        (("r", 6379), ["E006", "W009"]),
+        ({"address": "redis://r:6379", "socket_timeout": None}, ["W009"]),
+        ({"address": "redis://r:6379?socket_timeout=30", "max_connections": 500}, []),
+        ("redis://r:6379?max_connections=500", ["E006"]),
     ],
     ids=str,
 )
 def test_redis_py_8_under_a_core_layer(settings, monkeypatch, host, ids):
     monkeypatch.setattr("importlib.metadata.version", lambda name: {"redis": "8.1.0"}.get(name, "9"))
     use_layer(settings, CORE, capacity=1000, hosts=[host])
-    assert set(found()) == ids
+    assert sorted(found()) == ids
     use_layer(settings, PUBSUB, hosts=[host])
     assert found() == {}
 
