@@ -12,7 +12,7 @@ from django.utils.html import format_html
 from ..models import ClientSession, DriftReport
 from ..sessions import session_key
 from .listing import ReadOnly, Since, along
-from .people import identities, name_people
+from .people import identities, name_people, short
 
 
 class LastSeen(Since):
@@ -46,13 +46,14 @@ class DriftReportAdmin(ReadOnly):
 
     @admin.display(description="who")
     def who(self, report: Any) -> str:
-        return report.who  # type: ignore[no-any-return]
+        return short(report.who)
 
     @admin.display(description="session")
     def session(self, report: Any) -> str:
         if not hasattr(report, "session"):
             self.look_up([report])
+        client = short(report.client_id, 9)
         if report.session is None:
-            return report.client_id  # type: ignore[no-any-return]
+            return client
         page = f"{self.admin_site.name}:reconnect_channels_clientsession_change"
-        return format_html('<a href="{}">{}</a>', reverse(page, args=[report.session]), report.client_id)
+        return format_html('<a href="{}">{}</a>', reverse(page, args=[report.session]), client)

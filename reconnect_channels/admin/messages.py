@@ -10,7 +10,7 @@ from django.db.models import Q
 from ..models import ProcessedMessage, Producer
 from .listing import ReadOnly, Recent, Since, along
 from .payloads import HidesPayloads
-from .people import identities, name_people
+from .people import identities, name_people, short
 
 
 class Status(Recent):
@@ -32,7 +32,7 @@ class OfSomebody(ReadOnly):
 
     @admin.display(description="who")
     def who(self, row: Any) -> str:
-        return row.who  # type: ignore[no-any-return]
+        return short(row.who)
 
     def search(self, term: str) -> Q:
         return along(term, *self.columns) | Q(identity__in=identities(term))
@@ -40,7 +40,7 @@ class OfSomebody(ReadOnly):
 
 @admin.register(ProcessedMessage)
 class ProcessedMessageAdmin(HidesPayloads, OfSomebody):
-    list_display = ("key", "stream", "who", "status", "code", "reason", "seq", "created")
+    list_display = ("who", "stream", "status", "code", "reason", "seq", "created", "key")
     list_filter = (Status, Created)
     search_fields = ("identity",)
     search_help_text = (

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
+from django.utils.text import Truncator
 
 USER = "user:"  # how `default_identity` names users
 
@@ -28,6 +29,11 @@ def name_people(rows: Iterable[Any]) -> None:
         for row in rows:
             if (name := names.get(keys.get(row.identity))) is not None:
                 row.who = f"{name} ({row.identity})"
+
+
+def short(name: str, most: int = 24) -> str:
+    """A name in a list: guests' are long, and say nothing."""
+    return Truncator(name).chars(most)
 
 
 def identities(term: str) -> list[str]:

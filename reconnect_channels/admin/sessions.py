@@ -22,7 +22,7 @@ from .lag import lags
 from .listing import ReadOnly, Recent
 from .orders import Order
 from .overview import overview
-from .people import identities, name_people
+from .people import identities, name_people, short
 
 MISSED = "A server that misses the news finds the order within a second, or once it reaches the database."
 
@@ -35,7 +35,12 @@ class State(admin.SimpleListFilter):
         return ClientSession.State.choices
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset if self.value() is None else queryset.filter(state=self.value())
+        state = self.value()
+        if state is None:
+            return queryset
+        if request.GET.get("q"):  # few were found; SQLite would read all of the state
+            return queryset.exclude(state__in=set(ClientSession.State.values) - {state})
+        return queryset.filter(state=state)
 
 
 class Drift(admin.SimpleListFilter):
@@ -120,16 +125,15 @@ ERASE = Order(
 @admin.register(ClientSession)
 class ClientSessionAdmin(ReadOnly):
     list_display = (
-        "who",
+        "person",
         "client",
         "state",
+        "drift",
         "node",
         "role",
-        "environment",
         "reconnects",
         "outage",
         "last_close",
-        "drift",
         "seen",
     )
     list_filter = (State, Drift, Environment)
@@ -193,14 +197,18 @@ class ClientSessionAdmin(ReadOnly):
             name_people([session])
         return session.who  # type: ignore[no-any-return]
 
+    @admin.display(description="who")
+    def person(self, session: Any) -> str:
+        return short(session.who)
+
     @admin.display(description="client")
     def client(self, session: ClientSession) -> str:
-        return session.client_id if len(session.client_id) <= 12 else f"{session.client_id[:11]}…"
+        return short(session.client_id, 9)
 
     @admin.display(description="role")
     def role(self, session: ClientSession) -> str:
-        """What its term tells: a tab that others elected, or a client of its own."""
-        return f"leader of tabs, term {session.term}" if session.term else "alone"
+        """What its term tells: the tab that others elected, or a client of its own."""
+        return f"leader, term {session.term}" if session.term else "alone"
 
     @admin.display(description="reconnects")
     def reconnects(self, session: ClientSession) -> int:
@@ -226,7 +234,8 @@ class ClientSessionAdmin(ReadOnly):
             return "none"
         head = ("stream", "acknowledged", "head", "behind")
         return format_html(
-            "<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>",
+            '<div class="reconnect-table" role="region" aria-label="Streams" tabindex="0">'
+            "<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>",
             format_html_join("", '<th scope="col">{}</th>', ((name,) for name in head)),
             format_html_join(
                 "",

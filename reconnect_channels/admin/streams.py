@@ -15,6 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.http import urlencode
+from django.utils.text import Truncator
 
 from .. import announcement
 from ..log import log_for
@@ -81,7 +82,7 @@ class StreamAdmin(ReadOnly):
     def subscribers(self, stream: Any) -> int:
         return stream.subscribers  # type: ignore[no-any-return]
 
-    @admin.display(description="entries in the last minute")
+    @admin.display(description="last minute")
     def in_the_last_minute(self, stream: Any) -> str:
         return f"{stream.rate}" if stream.rate < SAMPLE else f"{SAMPLE} or more"
 
@@ -89,9 +90,9 @@ class StreamAdmin(ReadOnly):
     def log_size(self, stream: Any) -> str:
         """As its newest entries are, times their number."""
         kept = stream.head - stream.floor + 1
-        return f"about {filesizeformat(stream.mean * kept)}" if kept else "empty"
+        return f"≈ {filesizeformat(stream.mean * kept)}" if kept else "empty"
 
-    @admin.display(description="stored states", empty_value="none")
+    @admin.display(description="snapshots", empty_value="none")
     def snapshot_size(self, stream: Any) -> str | None:
         return None if stream.snapshot_bytes is None else filesizeformat(stream.snapshot_bytes)
 
@@ -172,8 +173,7 @@ class StreamEntryAdmin(HidesPayloads, ReadOnly):
 
     @admin.display(description="payload")
     def excerpt(self, entry: Any) -> str:
-        start: str = entry.start
-        return start if len(start) <= EXCERPT else start[: EXCERPT - 1] + "…"
+        return Truncator(entry.start).chars(EXCERPT)
 
 
 @admin.register(StoredSnapshot)

@@ -60,7 +60,7 @@ def test_a_session_shows_who_is_how_far_behind(superuser: Client):
         publish(name, 0)
         SessionStream.objects.create(session=session, stream=name)
     page = text_of(superuser, page_of(session))
-    for text in (f"ann (user:{ann.pk})", "leader of tabs, term 4", "2.5 s", "1006: the connection was lost"):
+    for text in (f"ann (user:{ann.pk})", "leader, term 4", "2.5 s", "1006: the connection was lost"):
         assert text in page
         assert text in text_of(superuser, list_of("ClientSession"))
     cells = page.split("<tbody>")[1].split("</tbody>")[0]
@@ -81,7 +81,7 @@ def test_a_stream_shows_its_rate_sizes_and_subscribers(superuser: Client):
     told = {row.name: (row.rate, row.mean, row.subscribers, row.snapshot_bytes) for row in streams}
     assert told == {"busy": (5, 1_001, 1, None), "empty": (0, 0, 0, None), "old": (0, 1, 0, None)}
     page = text_of(superuser, list_of("Stream"))
-    assert "about 4.9\xa0KB" in page
+    assert "≈\xa04.9\xa0KB" in page
     assert "empty" in page
 
 
@@ -102,7 +102,7 @@ def test_a_drift_report_leads_to_its_session(superuser: Client):
 def test_long_payloads_are_cut_in_the_list(superuser: Client):
     publish("s", "x" * 200)
     page = text_of(superuser, list_of("StreamEntry"))
-    assert "x" * 78 + "…" in page
+    assert "x" * 70 in page
     assert "x" * 80 not in page
 
 
