@@ -18,6 +18,8 @@ OTHER = "other"
 STREAMS = 10_000  # whose prefix is remembered
 CODES = frozenset({*map(int, Close), 1000, 1001, 1005, 1006, 1011, 1012})
 
+OUTCOMES = ACKED, REJECTED, RETRIED, DUPLICATE = "acked", "rejected", "retried", "duplicate"
+
 Handler = Callable[[Any], None]
 
 _handlers: dict[type[NamedTuple], Handler] = {}
@@ -59,6 +61,21 @@ def _begin() -> None:
         _child(metrics.SOCKETS_CLOSED, str(code))
 
 
+@cache
+def _begin_prefix(prefix: str) -> None:
+    """The same, once it is known that the prefix is in use."""
+    for counter in (
+        metrics.FELL_BEHIND,
+        metrics.SNAPSHOT_FAILURES,
+        metrics.LAYER_HOLES,
+        metrics.DRIFT_REPORTS,
+        metrics.DUPLICATES,
+    ):
+        _child(counter, prefix)
+    for outcome in OUTCOMES:
+        _child(metrics.MESSAGES, outcome, prefix)
+
+
 def listen(event: NamedTuple) -> None:
     """Takes an event."""
     handler = _handlers.get(type(event))
@@ -82,6 +99,7 @@ def _prefix(stream: str) -> str:
             return OTHER
         if len(_prefixes) >= STREAMS:
             _prefixes.clear()
+        _begin_prefix(known)
         _prefixes[stream] = known
     return known
 
@@ -228,10 +246,10 @@ def _layer_failed(event: events.LayerFailed) -> None:
 def _answered(event: events.Answered) -> None:
     prefix = _prefix(event.stream)
     if event.duplicate:
-        outcome = "duplicate"
+        outcome = DUPLICATE
         _child(metrics.DUPLICATES, prefix).inc()
     else:
-        outcome = "acked" if event.code == 0 else "retried" if event.retry else "rejected"
+        outcome = ACKED if event.code == 0 else RETRIED if event.retry else REJECTED
     _child(metrics.MESSAGES, outcome, prefix).inc()
     _child(metrics.MESSAGE_SECONDS, prefix).observe(event.seconds)
 

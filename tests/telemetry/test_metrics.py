@@ -181,6 +181,23 @@ def reconnect() -> None:
     measuring.connect(prefix_of)
 
 
+def test_what_alerts_are_about_is_there_before_it_happens_since_a_first_value_is_no_increase(
+    page: Callable[[], Page],
+):
+    measuring._find, find = (lambda stream: "seldom:"), measuring._find
+    try:
+        emit(events.PageRead("seldom:1", 3, 0.1))
+    finally:
+        measuring._find = find
+        measuring._prefixes.clear()
+    names = {sample.name for sample in page().samples if sample.labels.get("prefix") == "seldom:"}
+    assert names >= {
+        "reconnect_snapshot_failures_total",
+        "reconnect_drift_reports_total",
+        "reconnect_messages_total",
+    }
+
+
 def test_names_of_streams_make_no_series_and_take_no_memory(page: Callable[[], Page]):
     def happens(stream: str) -> None:
         for event, _ in MOVES.values():
