@@ -109,7 +109,8 @@ def _wrong(name: str, value: Any, default: Any) -> str:
         whole = isinstance(default, int) and not name.endswith("_SECONDS")
         return _wrong_number(value, whole=whole, zero=name in MAY_BE_ZERO)
     if isinstance(default, str):
-        return "" if isinstance(value, str) and (value or not default) else f"a name, not {_kind(value)}"
+        fits = isinstance(value, str) and (value or not default)
+        return "" if fits else f"a {'name' if default else 'string'}, not {_kind(value)}"
     if isinstance(default, tuple):
         return _wrong_texts(value)
     if not isinstance(value, Mapping):

@@ -43,7 +43,8 @@ class Erased:
     sessions: int = 0
     reports: int = 0  # of drift
     unfolded: list[str] = field(default_factory=list)
-    """Streams whose stored state may still hold it: earlier entries are gone, so it can't be folded anew."""
+    """Streams whose stored state may still hold it: it can't be folded anew, since earlier entries are gone,
+    or this process has no consumer of it."""
     failed: dict[str, Exception] = field(default_factory=dict)
     """Streams that are as they were, since their consumer's `reduce` can't fold erased entries; and why."""
 
@@ -105,8 +106,11 @@ def _blank(
 def _fold_anew(stream: str, states: States, stale: States, result: Erased) -> int:
     """Replaces stored states that hold what is blanked now; returns how many went."""
     consumer_class = consumer_for(stream)
-    if consumer_class is None or not folding.folds(consumer_class):
-        return stale.delete()[0]  # nobody folds on from them
+    if consumer_class is None:  # others may fold on from them
+        result.unfolded.append(stream)
+        return 0
+    if not folding.folds(consumer_class):
+        return stale.delete()[0]
     try:
         with transaction.atomic(using=states.db):
             gone, _ = stale.delete()

@@ -77,6 +77,7 @@ WRONG_VALUES = [
     ("DEDUP_SECONDS", "1d", "a number above 0, not a str"),
     ("CHANNEL_LAYER", "", "a name, not a str"),
     ("CHANNEL_LAYER", 5, "a name, not 5"),
+    ("PUBLIC_URL", None, "a string, not None"),
     ("ALLOWED_ORIGINS", "https://a.example", "a list of strings, not a str"),
     ("ALLOWED_ORIGINS", [1], "a list of strings, not a list"),
     ("DEDUP", "redis://:secret@host", "a dict, not a str"),
@@ -113,7 +114,7 @@ def test_everything_that_is_wrong_is_told_at_once(settings):
 @pytest.mark.parametrize(
     "given",
     [
-        {"GRACE": 0, "SNAPSHOT_REUSE": 0},
+        {"GRACE": 0, "SNAPSHOT_REUSE": 0, "PUBLIC_URL": ""},
         {"HEARTBEAT": 5, "DEDUP_SECONDS": 0.5},
         {"RETENTION": {"a:": {"ENTRIES": None, "SECONDS": 3600}, "b:": {}}},
         {"DEDUP": {}, "STREAM_LOGS": {"default": LOG}},

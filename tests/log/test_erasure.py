@@ -328,8 +328,8 @@ async def test_who_comes_later_gets_no_erased_payload_from_a_hub(
 async def test_what_was_sent_over_a_socket_is_its_senders(hub: None):
     async with Peer() as peer:
         await peer.greet()
-        for answer in [peer.message("notes:a", "one"), peer.message("notes:b", "two")]:
-            assert (await peer.answer(answer))["type"] == "ACK"
+        for stream in ("notes:a", "notes:b"):
+            assert (await peer.answer(peer.message(stream, "text")))["type"] == "ACK"
     row = await StreamEntry.objects.afirst()
     assert row is not None
     assert row.author.startswith("guest:")
@@ -412,7 +412,18 @@ def test_the_command_names_states_that_may_hold_it_still():
     log_for("erasable:a").trim("erasable:a", 2)
     err = StringIO()
     run("--identity", ADA, "--yes", stderr=err)
-    assert err.getvalue().startswith("erasable:a: earlier entries are gone")
+    assert err.getvalue().startswith("erasable:a: its state couldn't be folded anew")
+
+
+def test_states_of_a_consumer_that_this_process_does_not_know_are_left_and_named(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    write("erasable:a", ADA)
+    store("erasable:a")
+    monkeypatch.setattr("reconnect_channels.erasure.consumer_for", lambda stream: None)
+    assert erase(ADA).unfolded == ["erasable:a"]
+    assert payloads("erasable:a") == [ERASED]
+    assert StoredSnapshot.objects.count() == 1
 
 
 def test_entries_of_an_author_are_found_by_an_index():

@@ -57,8 +57,8 @@ class Command(BaseCommand):
         self.stdout.write(f"{identity}: {_counts(result)} {verb}.")
         for stream in result.unfolded:
             self.stderr.write(
-                f"{stream}: earlier entries are gone, so its state goes on from one that may hold what was "
-                "erased. Publish an entry that makes `reduce` drop it, then run reconnect_snapshot."
+                f"{stream}: its state couldn't be folded anew, and may hold what was erased: see "
+                'docs/privacy.md, "Entries that retention took".'
             )
         if result.failed:
             lines = (f"{name}: {type(error).__name__}: {error}" for name, error in result.failed.items())
