@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from .conf import settings
 from .models import ClientSession, SessionStream
-from .telemetry.flight import TEXT
+from .telemetry import flight
 
 BATCH = 1_000
 State = ClientSession.State
@@ -43,7 +43,7 @@ class Row(NamedTuple):
     connected: datetime
     seen: datetime
     drift: str = ""
-    flight: str = ""  # events since the last write, one JSON array a line
+    flight: Sequence[flight.Noted] = ()  # since the last write
 
 
 _COLUMNS = [*(name for name in Row._fields if name != "streams"), "created"]
@@ -125,13 +125,13 @@ def _upsert(rows: Sequence[Row], using: str) -> dict[str, int]:
     one = f"({', '.join(['%s'] * len(_COLUMNS))})"
     changes = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS if name not in _KEPT)
     rank = "({0}.term, {0}.attempt, {0}.connected)".format
-    flight = "right({}, {})" if connection.vendor == "postgresql" else "substr({}, -{})"
-    flight = flight.format("old.flight || excluded.flight", TEXT)
+    cut = "right({}, {})" if connection.vendor == "postgresql" else "substr({}, -{})"
+    cut = cut.format("old.flight || excluded.flight", flight.TEXT)
     sql = (
         f"INSERT INTO {table} AS old ({columns}) VALUES {', '.join([one] * len(rows))} "
         f"ON CONFLICT (key) DO UPDATE SET {changes}, connects = old.connects + excluded.connects, "
         "outage_ms = CASE WHEN excluded.connects > 0 THEN excluded.outage_ms ELSE old.outage_ms END, "
-        f"flight = CASE WHEN excluded.flight = '' THEN old.flight ELSE {flight} END "
+        f"flight = CASE WHEN excluded.flight = '' THEN old.flight ELSE {cut} END "
         f"WHERE {rank('excluded')} >= {rank('old')} "
         "OR (excluded.state = 'live' AND old.state <> 'live') RETURNING key, id"
     )
@@ -143,6 +143,7 @@ def _upsert(rows: Sequence[Row], using: str) -> dict[str, int]:
             "state": row.state.value,
             "positions": json.dumps(row.positions),
             "outage_ms": row.outage_ms or 0,
+            "flight": flight.encode(row.flight),
         }
         times = {"created": created, "connected": adapt(row.connected), "seen": adapt(row.seen)}
         one_row = {**row._asdict(), **texts, **made, **times}

@@ -100,7 +100,9 @@ class _Walk:
         for row in rows:
             self._rows.setdefault(row.seq, []).append(row)
         found = consumer_for(stream)
-        self._consumer: Any = found if found is not None and folding.folds(found) else None
+        self._consumer: Any = None
+        if found is not None and folding.folds(found):
+            self._consumer = found
         self._state: Any = None
         self._known = self._consumer is not None and head.floor_checksum == 0
         if self._known:  # nothing was trimmed: the life of this log begins here

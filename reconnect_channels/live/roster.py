@@ -85,7 +85,7 @@ class Seat:
             self.connected,
             self.ended or now,
             self.drift,
-            self.flight.text(),
+            self.flight.begin(),
         )
 
     def hand_over(self) -> None:
@@ -260,10 +260,12 @@ class Roster:
         sockets = {row.key: row.socket for row in rows}
         for row in rows:
             seat = self._seats.get(row.key)
-            if seat is None or seat.socket != row.socket:
+            if seat is None:
+                continue
+            seat.flight.end(row.flight)
+            if seat.socket != row.socket:
                 continue
             seat.connects -= row.connects
-            seat.flight.wrote(row.flight)
             seat.due = now + settings().SESSION_REFRESH
             self._seats.move_to_end(row.key)
             if row.key in written.lost and seat.connection is not None:

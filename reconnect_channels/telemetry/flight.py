@@ -1,7 +1,8 @@
 """The flight recorder of one session: its last events, kept in memory until they are written with its row.
 
 Stored is one JSON array a line: milliseconds since 1970, the kind, and the values of `FIELDS`. Recording
-costs a tuple; text is made of it when the row is written. No payloads, identities or addresses are in it.
+costs a tuple; text is made of it where the row is written, in a thread. No payloads, identities or addresses
+are in it.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import msgspec
 from . import events
 
 TEXT = 8_000  # characters that are kept, in memory and in the row
-EVENTS = 256  # that are kept in memory: more than the text holds
+EVENTS = 256  # that are kept in memory, or twice as many: more than the text holds
 REASON = 100  # characters of what isn't a constant
+_encoder = msgspec.json.Encoder()
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -73,7 +75,7 @@ FIELDS: Mapping[Kind, tuple[str, ...]] = {
     Kind.OUTAGE: ("ms", "moved"),
 }
 
-Record = tuple[float, Kind, tuple[Any, ...]]  # seconds since 1970
+Noted = tuple[float, NamedTuple]  # seconds since 1970, and an event
 
 
 def _ms(seconds: float) -> int:
@@ -87,6 +89,11 @@ def _resume(event: events.Resumed) -> tuple[Any, ...]:
     return event.stream, event.answer, event.reason, seq, event.head, event.gap
 
 
+def _plain(reason: str) -> str:
+    """An application's own text."""
+    return reason.encode("utf-8", "replace").decode()[:REASON]
+
+
 RECORDED: Mapping[type[Any], tuple[Kind, Callable[[Any], tuple[Any, ...]]]] = {
     events.Welcomed: (Kind.CONNECT, lambda e: (e.node, e.attempt, _ms(e.seconds))),
     events.Resumed: (Kind.RESUME, _resume),
@@ -96,59 +103,59 @@ RECORDED: Mapping[type[Any], tuple[Kind, Callable[[Any], tuple[Any, ...]]]] = {
     events.Drifted: (Kind.DRIFT, lambda e: (e.stream, e.position.seq)),
     events.DriftMoved: (Kind.DRIFTING, lambda e: (e.drift,)),
     events.Refused: (Kind.REFUSED, lambda e: (e.stream, e.code, e.reason)),
-    events.Ended: (Kind.CLOSE, lambda e: (e.code, e.reason, _ms(e.seconds))),
+    events.Ended: (Kind.CLOSE, lambda e: (e.code, _plain(e.reason), _ms(e.seconds))),
     events.Returned: (Kind.OUTAGE, lambda e: (e.outage_ms, e.moved)),
 }
+
+NOTED = frozenset({*RECORDED, events.Reported})
 
 
 class Flight:
     """What happened to one session since it was written last; bounded."""
 
-    __slots__ = ("_records", "_text")
+    __slots__ = ("_noted", "_writing")
 
     def __init__(self) -> None:
-        self._records: list[Record] = []
-        self._text = ""
+        self._noted: list[Noted] = []
+        self._writing: list[Noted] = []
 
     def note(self, event: NamedTuple, at: float | None = None) -> None:
         """Keeps an event, if it is one that is recorded.
 
         :param at: when it happened, in seconds since 1970; default: now.
         """
-        if isinstance(event, events.Reported):
-            now = time.time()
-            for age_ms, before, after in event.transitions:
-                self._keep((now - age_ms / 1000, Kind.STATE, (before, after)))
-        elif (recorded := RECORDED.get(type(event))) is not None:
-            kind, values = recorded
-            self._keep((time.time() if at is None else at, kind, values(event)))
+        if type(event) not in NOTED:
+            return
+        self._noted.append((time.time() if at is None else at, event))
+        if len(self._noted) > 2 * EVENTS:
+            del self._noted[:-EVENTS]
 
-    def _keep(self, record: Record) -> None:
-        self._records.append(record)
-        if len(self._records) > 2 * EVENTS:
-            del self._records[:-EVENTS]
+    def begin(self) -> list[Noted]:
+        """What isn't written yet, for `encode`; of too much the newest."""
+        if self._noted:
+            self._writing = [*self._writing, *self._noted][-EVENTS:]
+            self._noted = []
+        return self._writing
 
-    def text(self) -> str:
-        """The lines that aren't written yet; of too many the newest."""
-        if self._records:
-            self._text = _newest(self._text + "".join(map(_line, self._records)))
-            self._records.clear()
-        return self._text
-
-    def wrote(self, text: str) -> None:
-        """What `text` returned last is in the row."""
-        if self._text == text:
-            self._text = ""
+    def end(self, written: list[Noted]) -> None:
+        """What `begin` returned last is in the row."""
+        if self._writing is written:
+            self._writing = []
 
 
-def _line(record: Record) -> str:
-    at, kind, values = record
-    line = [round(at * 1000), kind, *map(_plain, values)]
-    return msgspec.json.encode(line).decode() + "\n"
+def encode(noted: list[Noted]) -> str:
+    """The lines of a session's row; of too many the newest."""
+    lines = [line for at, event in noted for line in _lines(at, event)]
+    return _newest(_encoder.encode_lines(lines).decode()) if lines else ""
 
 
-def _plain(value: Any) -> Any:
-    return value.encode("utf-8", "replace").decode()[:REASON] if isinstance(value, str) else value
+def _lines(at: float, event: NamedTuple) -> Iterator[list[Any]]:
+    if isinstance(event, events.Reported):
+        for age_ms, before, after in event.transitions:
+            yield [_ms(at) - age_ms, Kind.STATE, before, after]
+        return
+    kind, values = RECORDED[type(event)]
+    yield [_ms(at), kind, *values(event)]
 
 
 def _newest(text: str) -> str:

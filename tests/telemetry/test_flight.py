@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from reconnect_channels.models import ClientSession
 from reconnect_channels.protocol.position import Position
 from reconnect_channels.telemetry import events, flight
-from reconnect_channels.telemetry.flight import FIELDS, Flight, FlightEvent, Kind, decode
+from reconnect_channels.telemetry.flight import FIELDS, Flight, FlightEvent, Kind, decode, encode
 from reconnect_channels.testing import closed_hub
 from tests.app.consumers import NotesConsumer
 from tests.live.peer import Peer, eventually, publish_all
@@ -50,9 +50,13 @@ def noted(*all_events: Any) -> Flight:
     return recorder
 
 
+def written(recorder: Flight) -> str:
+    return encode(recorder.begin())
+
+
 @pytest.mark.parametrize(("event", "fields"), ALL)
 def test_what_is_noted_is_read_again(event: Any, fields: dict[str, Any]):
-    (read,) = decode(noted(event).text())
+    (read,) = decode(written(noted(event)))
     assert {name: getattr(read, name) for name in fields} == fields
     others = set(FlightEvent._fields) - {*fields, "at", "kind"}
     assert all(getattr(read, name) == FlightEvent._field_defaults[name] for name in others)
@@ -60,12 +64,12 @@ def test_what_is_noted_is_read_again(event: Any, fields: dict[str, Any]):
 
 def test_every_kind_is_noted_by_some_event():
     told = events.Reported("s", {}, None, ((5, "CONNECTED", "DISCONNECTED"),))
-    assert {event.kind for event in decode(noted(told, *(event for event, _ in ALL)).text())} == set(Kind)
+    assert {event.kind for event in decode(written(noted(told, *(event for event, _ in ALL))))} == set(Kind)
 
 
 def test_what_is_of_no_interest_costs_nothing():
     message = events.Answered("s", A, 0, "", False, 0.1)
-    assert noted(message, events.FannedOut(A, 1, 1)).text() == ""
+    assert written(noted(message, events.FannedOut(A, 1, 1))) == ""
 
 
 def test_states_of_the_client_stand_where_they_happened(monkeypatch: pytest.MonkeyPatch):
@@ -74,7 +78,7 @@ def test_states_of_the_client_stand_where_they_happened(monkeypatch: pytest.Monk
     recorder = noted(events.Welcomed("s", "n", 0, 1, 0.0, None))
     monkeypatch.setattr(flight.time, "time", lambda: 1_001.0)
     recorder.note(events.Reported("s", {}, None, told))
-    read = decode(recorder.text())
+    read = decode(written(recorder))
     assert [(event.at.timestamp(), event.before, event.after) for event in read] == [
         (997.0, "CONNECTED", "DISCONNECTED"),
         (998.0, "DISCONNECTED", "RECONNECTING"),
@@ -84,7 +88,7 @@ def test_states_of_the_client_stand_where_they_happened(monkeypatch: pytest.Monk
 
 @given(st.lists(st.text(max_size=300), max_size=60))
 def test_any_reason_is_one_line_and_comes_back(reasons: list[str]):
-    text = noted(*(events.Ended("s", 4010, reason, 1.0) for reason in reasons)).text()
+    text = written(noted(*(events.Ended("s", 4010, reason, 1.0) for reason in reasons)))
     assert all(ord(char) >= 0x20 or char == "\n" for char in text)
     read = [event.reason for event in decode(text)]
     plain = [reason.encode("utf-8", "replace").decode()[:100] for reason in reasons]
@@ -94,13 +98,13 @@ def test_any_reason_is_one_line_and_comes_back(reasons: list[str]):
 
 
 def test_a_hostile_reason_is_text():
-    (read,) = decode(noted(events.Ended("s", 4010, HOSTILE, 1.0)).text())
+    (read,) = decode(written(noted(events.Ended("s", 4010, HOSTILE, 1.0))))
     assert read.reason == HOSTILE.replace("\ud800", "?")
 
 
 @given(st.integers(0, 8_000))
 def test_whatever_the_database_cuts_off_the_rest_is_read(cut: int):
-    text = noted(*(event for event, _ in ALL)).text()
+    text = written(noted(*(event for event, _ in ALL)))
     whole = decode(text)
     rest = decode(text[cut:])
     assert rest == whole[len(whole) - len(rest) :]
@@ -121,7 +125,7 @@ LINES = [
 
 @pytest.mark.parametrize("line", [*LINES, '[[],"drifting",""]', '[1,[],""]', "null", '["\ud800"]'])
 def test_what_cannot_be_read_is_left_out(line: str):
-    good = noted(ALL[0][0]).text()
+    good = written(noted(ALL[0][0]))
     assert decode(line + "\n" + good) == decode(good)
 
 
@@ -134,23 +138,24 @@ def test_many_events_are_few_characters_and_the_newest():
     recorder = Flight()
     for seq in range(100_000):
         recorder.note(events.FellBehind("s", A, seq))
-    assert len(recorder._records) <= 2 * flight.EVENTS
-    read = decode(recorder.text())
-    assert len(recorder.text()) <= flight.TEXT
+    assert len(recorder._noted) <= 2 * flight.EVENTS
+    text = written(recorder)
+    read = decode(text)
+    assert len(text) <= flight.TEXT
     assert [event.seq for event in read] == list(range(100_000 - len(read), 100_000))
 
 
 def test_what_could_not_be_written_is_written_later():
     recorder = noted(ALL[0][0])
-    first = recorder.text()
+    first = recorder.begin()
     recorder.note(ALL[3][0])
-    both = recorder.text()
-    assert both.startswith(first)
-    recorder.wrote(first)  # an older write, whose row was lost
-    assert recorder.text() == both
+    both = recorder.begin()
+    assert encode(both).startswith(encode(first))
+    recorder.end(first)  # an older write, whose row was lost
+    assert recorder.begin() is both
     recorder.note(ALL[4][0])
-    recorder.wrote(both)
-    assert [event.kind for event in decode(recorder.text())] == [Kind.BEHIND]
+    recorder.end(both)
+    assert [event.kind for event in decode(written(recorder))] == [Kind.BEHIND]
 
 
 def test_the_fields_of_every_kind_exist():
