@@ -126,15 +126,15 @@ ERASE = Order(
 class ClientSessionAdmin(ReadOnly):
     list_display = (
         "person",
-        "client",
         "state",
         "drift",
-        "node",
-        "role",
         "reconnects",
         "outage",
         "last_close",
         "seen",
+        "node",
+        "client",
+        "role",
     )
     list_filter = (State, Drift, Environment)
     search_fields = ("identity",)
