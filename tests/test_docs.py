@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from django.apps import apps
 
 from reconnect_channels.conf import Settings
 from reconnect_channels.consumers import DedupMixin, DeltaSyncMixin
@@ -37,6 +38,16 @@ def test_the_guide_lists_every_setting_with_its_default():
             shown = defaults[names.index(field.name)]
             expected = f"{field.default >> 20} MiB" if field.name == "MAX_SNAPSHOT" else f"{field.default:g}"
             assert shown in (expected, str(field.default))
+
+
+def test_the_privacy_page_says_of_everything_that_is_stored_how_long_it_is_kept():
+    privacy = (ROOT / "docs/privacy.md").read_text()
+    table = privacy[privacy.index("## What is kept") : privacy.index("## Who wrote")]
+    for model in apps.get_app_config("reconnect_channels").get_models():
+        assert f"`{model.__name__}`" in table, f"{model.__name__} is missing"
+    for field in fields(Settings):
+        if field.name.endswith("_SECONDS") and field.name != "CLAIM_SECONDS":
+            assert f"`{field.name}`" in table, f"{field.name} is missing"
 
 
 def test_the_protocol_lists_every_close_code_with_what_to_do():

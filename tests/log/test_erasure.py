@@ -1,6 +1,7 @@
 """What somebody wrote is blanked, what is known of them goes, and every position still holds."""
 
 import json
+import time
 import uuid
 from collections.abc import AsyncIterator
 from io import StringIO
@@ -15,7 +16,7 @@ from django.db import connections
 
 from reconnect_channels import archive, folding, news, publish, publish_many
 from reconnect_channels.consumers import DeltaSyncMixin
-from reconnect_channels.erasure import MARK, erase
+from reconnect_channels.erasure import MARK, NOBODY, erase
 from reconnect_channels.live.hub import get_hub
 from reconnect_channels.log import log_for
 from reconnect_channels.log import redis as redis_log
@@ -31,6 +32,7 @@ from reconnect_channels.models import (
 from reconnect_channels.protocol.entry import Entry
 from reconnect_channels.protocol.position import Position
 from reconnect_channels.publication import Authoring, authoring
+from reconnect_channels.revocation import Cut
 from reconnect_channels.testing import closed_hub
 from tests.live.peer import Peer, eventually
 
@@ -186,6 +188,28 @@ def test_how_long_a_stream_in_redis_lives_and_where_it_begins_stay(fast: Any, se
 
 
 @pytest.mark.redis
+def test_streams_of_a_cluster_are_blanked_in_their_slots(settings: Any, redis_cluster_urls: list[str]):
+    settings.RECONNECT_CHANNELS = {
+        "STREAM_LOGS": {
+            "default": {
+                "BACKEND": "reconnect_channels.log.redis.RedisLog",
+                "LOCATION": redis_cluster_urls,
+                "CLUSTER": True,
+                "KEY_PREFIX": f"{uuid.uuid4()}:",
+            },
+        }
+    }
+    names = [f"room:{n}" for n in range(5)]
+    for name in names:
+        write(name, ADA, EVE)
+    result = erase(ADA)
+    assert (result.entries, result.streams) == (5, 5)
+    assert [payloads(name) for name in names] == [[ERASED, {"n": 2, "by": EVE}]] * 5
+    log: Any = log_for("room:1")
+    log.endpoint.close()
+
+
+@pytest.mark.redis
 def test_what_the_archive_holds_is_blanked_too(fast: Any):
     write("fast:a", ADA, EVE)
     list(archive.archive(fast))
@@ -323,6 +347,15 @@ async def test_who_comes_later_gets_no_erased_payload_from_a_hub(
         await sync_to_async(write)("notes:a", EVE)
         live = await first.hear("SYNC_DELTA", to=3)
         assert live["from"] == 2, "who is live goes on without a resync"
+
+
+async def test_a_node_of_a_version_that_knows_no_erasure_ends_no_socket(hub: None):
+    async with Peer() as peer:
+        await peer.greet({"notes:a": None})
+        await peer.sync("notes:a")
+        get_hub().rights.apply([Cut(1, "", NOBODY, "", "", "a later cause", time.time())])
+        assert (await peer.answer(peer.message("notes:a", "on")))["type"] == "ACK"
+        assert not {"BYE", "ERROR"} & set(peer.kinds())
 
 
 async def test_what_was_sent_over_a_socket_is_its_senders(hub: None):
