@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from .conf import settings
 from .models import ClientSession, SessionStream
-from .telemetry import flight
+from .telemetry.flight import TEXT, Noted, encode
 
 BATCH = 1_000
 State = ClientSession.State
@@ -43,7 +43,7 @@ class Row(NamedTuple):
     connected: datetime
     seen: datetime
     drift: str = ""
-    flight: Sequence[flight.Noted] = ()  # since the last write
+    flight: Sequence[Noted] = ()  # since the last write
 
 
 _COLUMNS = [*(name for name in Row._fields if name != "streams"), "created"]
@@ -126,7 +126,7 @@ def _upsert(rows: Sequence[Row], using: str) -> dict[str, int]:
     changes = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS if name not in _KEPT)
     rank = "({0}.term, {0}.attempt, {0}.connected)".format
     cut = "right({}, {})" if connection.vendor == "postgresql" else "substr({}, -{})"
-    cut = cut.format("old.flight || excluded.flight", flight.TEXT)
+    cut = cut.format("old.flight || excluded.flight", TEXT)
     sql = (
         f"INSERT INTO {table} AS old ({columns}) VALUES {', '.join([one] * len(rows))} "
         f"ON CONFLICT (key) DO UPDATE SET {changes}, connects = old.connects + excluded.connects, "
@@ -143,7 +143,7 @@ def _upsert(rows: Sequence[Row], using: str) -> dict[str, int]:
             "state": row.state.value,
             "positions": json.dumps(row.positions),
             "outage_ms": row.outage_ms or 0,
-            "flight": flight.encode(row.flight),
+            "flight": encode(row.flight),
         }
         times = {"created": created, "connected": adapt(row.connected), "seen": adapt(row.seen)}
         one_row = {**row._asdict(), **texts, **made, **times}

@@ -8,7 +8,7 @@ are in it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -137,13 +137,13 @@ class Flight:
             self._noted = []
         return self._writing
 
-    def end(self, written: list[Noted]) -> None:
+    def end(self, written: Sequence[Noted]) -> None:
         """What `begin` returned last is in the row."""
         if self._writing is written:
             self._writing = []
 
 
-def encode(noted: list[Noted]) -> str:
+def encode(noted: Sequence[Noted]) -> str:
     """The lines of a session's row; of too many the newest."""
     lines = [line for at, event in noted for line in _lines(at, event)]
     return _newest(_encoder.encode_lines(lines).decode()) if lines else ""
