@@ -294,6 +294,9 @@ class Connection:
         """Does what the exchange decided, in order."""
         for action in actions:
             match action:
+                case exchange.Refuse(text, stream, code, reason, retry):
+                    self.write(text)
+                    self.tell(events.Answered(self.session, stream, code, reason, False, 0.0, retry))
                 case exchange.Send(text):
                     self.write(text)
                 case exchange.Wake(subscription):

@@ -71,6 +71,16 @@ class Send:
 
 
 @dataclass(frozen=True)
+class Refuse(Send):
+    """Send this REJECT of a message that isn't looked at further."""
+
+    stream: str
+    code: int
+    reason: Reason
+    retry: bool
+
+
+@dataclass(frozen=True)
 class Greet:
     """A good HELLO came: send WELCOME, then join `streams` and those of `get_streams()`."""
 
@@ -343,11 +353,10 @@ class Exchange:
     @staticmethod
     def _refuse(
         message: frames.Message, code: int, reason: Reason, detail: str, retry_after_ms: int = 0
-    ) -> Send:
+    ) -> Refuse:
         retry = retry_after_ms > 0
-        return Send(
-            frames.reject(message.id, code, reason, detail, retry=retry, retry_after_ms=retry_after_ms)
-        )
+        text = frames.reject(message.id, code, reason, detail, retry=retry, retry_after_ms=retry_after_ms)
+        return Refuse(text, message.stream, code, reason, retry)
 
     # -- endings -----------------------------------------------------------------------------------
 

@@ -106,7 +106,7 @@ class Answered(NamedTuple):
     code: int  # 0 = acked
     reason: str
     duplicate: bool
-    seconds: float
+    seconds: float  # from its turn; 0: it had none
     retry: bool = False  # it is to be sent again
 
 

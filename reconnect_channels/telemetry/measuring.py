@@ -251,7 +251,8 @@ def _answered(event: events.Answered) -> None:
     else:
         outcome = ACKED if event.code == 0 else RETRIED if event.retry else REJECTED
     _child(metrics.MESSAGES, outcome, prefix).inc()
-    _child(metrics.MESSAGE_SECONDS, prefix).observe(event.seconds)
+    if event.seconds:
+        _child(metrics.MESSAGE_SECONDS, prefix).observe(event.seconds)
 
 
 # -- health ----------------------------------------------------------------------------------------
