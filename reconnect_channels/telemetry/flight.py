@@ -18,7 +18,8 @@ import msgspec
 from . import events
 
 TEXT = 8_000  # characters that are kept, in memory and in the row
-EVENTS = 256  # that are kept in memory, or twice as many: more than the text holds
+EVENTS = 160  # that are kept in memory: about what the text holds
+SLACK = 32  # more, before the oldest are dropped
 REASON = 100  # characters of what isn't a constant
 _encoder = msgspec.json.Encoder()
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -127,7 +128,7 @@ class Flight:
         if type(event) not in NOTED:
             return
         self._noted.append((time.time() if at is None else at, event))
-        if len(self._noted) > 2 * EVENTS:
+        if len(self._noted) > EVENTS + SLACK:
             del self._noted[:-EVENTS]
 
     def begin(self) -> list[Noted]:
