@@ -46,7 +46,7 @@ def _created(connection: Any, **_: Any) -> None:
     if connection.vendor == "sqlite":
         connection.connection.set_progress_handler(_overdue, INSTRUCTIONS)
     elif connection.vendor == "postgresql":
-        if _shared(connection):
+        if shared(connection):
             wrapper = _Local(bounded.seconds)
             if wrapper not in connection.execute_wrappers:
                 connection.execute_wrappers.append(wrapper)
@@ -66,7 +66,7 @@ def _ms(seconds: float) -> int:
     return max(1, round(seconds * 1000))
 
 
-def _shared(connection: Any) -> bool:
+def shared(connection: Any) -> bool:
     """Whether others get the same session after us: Django's pool, or PgBouncer in transaction mode.
 
     For the latter Django's documentation asks for DISABLE_SERVER_SIDE_CURSORS.

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from django.db import DatabaseError, connections, router
+from django.db import DatabaseError, Error, connections, router
 from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
@@ -41,7 +41,7 @@ def probe(plan: Plan) -> Iterator[Finding]:
     for alias in sorted({router.db_for_write(Stream), sessions.alias(), *(log.using for log in all_logs())}):
         try:
             yield from _database(alias)
-        except DatabaseError as error:
+        except Error as error:
             yield failure(
                 "connection",
                 f"Database {alias!r} doesn't answer, so nothing can be written: {told(error)}",
@@ -76,13 +76,16 @@ def _postgres(connection: Any) -> Iterator[Finding]:
     with connection.cursor() as cursor:
         cursor.execute("SELECT name, setting FROM pg_settings WHERE name = ANY(%s)", [list(SETTINGS)])
         values: dict[str, str] = dict(cursor.fetchall())
-        cursor.execute("SELECT pg_is_in_recovery(), pg_backend_pid(), count(*) FROM pg_stat_activity")
+        cursor.execute(
+            "SELECT pg_is_in_recovery(), pg_backend_pid(), count(*) FROM pg_stat_activity "
+            "WHERE backend_type = 'client backend'"
+        )
         replica, pid, connected = cursor.fetchone()
     yield from durability(values)
     yield from writable(values, replica=replica)
     yield from waits(values)
     pooled = pid != connection.connection.info.backend_pid
-    yield pooling(pooled=pooled, shared=deadline._shared(connection))
+    yield pooling(pooled=pooled, shared=deadline.shared(connection))
     share = connected / int(values["max_connections"])
     text = f"{connected} of {values['max_connections']} connections are in use"
     if share > CROWDED:

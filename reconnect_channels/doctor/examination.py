@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import NamedTuple
 
-from django.db import DatabaseError, connections
+from django.db import Error, connections
 
 from .finding import Finding, Plan, failure, told, warning
 
@@ -62,7 +62,7 @@ def examine(probe: Probe, plan: Plan, waiting: Callable[[], None] = lambda: None
         except ImportError as error:
             text = f"left out: {told(error)}"
             findings.put(warning("probe", text, "pip install 'reconnect-channels[servers,redis]'"))
-        except DatabaseError as error:
+        except Error as error:
             findings.put(failure("probe", f"needs the database: {told(error)}", "Mend that first."))
         except Exception as error:
             findings.put(

@@ -13,7 +13,7 @@ from contextlib import closing, suppress
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
-from django.db import DatabaseError
+from django.db import Error
 from django.urls import NoReverseMatch, reverse
 from websockets.exceptions import (
     ConnectionClosed,
@@ -29,7 +29,7 @@ from ..client.client import origin_of
 from ..client.session import Session, Transmit, Welcomed
 from ..conf import settings
 from ..models import ClientSession
-from ..protocol.codes import Close
+from ..protocol.codes import Close, Reason
 from ..protocol.frames import SUBPROTOCOL
 from ..sessions import alias
 from .consumer import PATH, DoctorConsumer, doctor_url
@@ -121,6 +121,8 @@ def refused(error: Exception) -> Finding:
         text, advice = f"it drops the headers of the upgrade: {told(error)}", CAUSES[400]
     elif isinstance(error, InvalidHandshake):
         text, advice = f"the handshake is broken: {told(error)}", "Is it a WebSocket server, and HTTP/1.1?"
+    elif isinstance(error, ssl.SSLError):
+        text, advice = f"TLS fails: {told(error)}", "See the finding on the certificate."
     else:
         text, advice = f"nobody answers: {told(error)}", "Check name, port, firewall, and that it runs."
     return failure("upgrade", f"No WebSocket opens at the public URL: {text}", advice)
@@ -194,11 +196,13 @@ def _subprotocol(chosen: str | None) -> Finding:
 
 def _origin(url: str) -> Finding:
     greeted = hold(url, Plan(), until_welcome=True)
-    if greeted.closed:
+    if greeted.closed and greeted.bye != Reason.ORIGIN and greeted.code != Close.FORBIDDEN:
         why = greeted.bye or greeted.code
+        return failure("origin", f"The server doesn't greet ({why}).", "Does it drain? Look at its log.")
+    if greeted.closed:
         return failure(
             "origin",
-            f"The site's own pages are refused ({why}): the server sees another host than the browser.",
+            "The site's own pages are refused: the server sees another host than the browser.",
             "Pass Host on (nginx: proxy_set_header Host $host), or set ALLOWED_ORIGINS; see ALLOWED_HOSTS.",
         )
     if not hold(url, Plan(), origin=STRANGER, until_welcome=True).closed:
@@ -220,7 +224,7 @@ def hold(url: str, plan: Plan, *, origin: str | None = None, until_welcome: bool
         began = said = time.monotonic()
         until = began + (TIMEOUT if until_welcome else plan.patience)
         try:
-            opened.send(session.open(began))
+            _send(opened, session.open(began))
             while (now := time.monotonic()) < until:
                 plan.show(f"idle for {now - began:.0f} of {plan.patience:.0f} s")
                 try:
@@ -234,7 +238,7 @@ def hold(url: str, plan: Plan, *, origin: str | None = None, until_welcome: bool
                     bye = str(frame.get("reason", ""))
                 for action in session.receive(text, said):
                     if isinstance(action, Transmit):
-                        opened.send(action.text)
+                        _send(opened, action.text)
                     elif isinstance(action, Welcomed) and until_welcome:
                         return Held(said - began, 0, pings)
         except (ConnectionClosed, OSError) as error:
@@ -244,11 +248,17 @@ def hold(url: str, plan: Plan, *, origin: str | None = None, until_welcome: bool
     return Held(plan.patience, time.monotonic() - said, pings, closed=until_welcome)
 
 
+def _send(opened: ClientConnection, text: str) -> None:
+    """What the server said before it closed is read all the same."""
+    with suppress(ConnectionClosed):
+        opened.send(text)
+
+
 def _forget(visit: str) -> None:
     """Takes away the rows of the sockets, once their node has written that they ended."""
     rows = ClientSession.objects.using(alias()).filter(identity=DoctorConsumer.identity(visit))
     until = time.monotonic() + settings().SESSION_FLUSH + TIMEOUT / 2
-    with suppress(DatabaseError):  # another probe says what is wrong with it
+    with suppress(Error):  # another probe says what is wrong with it
         while rows.filter(state=ClientSession.State.LIVE).exists() and time.monotonic() < until:
             time.sleep(0.1)
         rows.delete()

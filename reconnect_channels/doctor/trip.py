@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings as django_settings
-from django.db import DatabaseError
+from django.db import Error
 from django.utils import timezone
 
 from .. import announcement, workers
@@ -47,10 +47,12 @@ class Traveller(Client):
         super().__init__(url, base=0.1, maximum=1.0)
         self.may_connect = asyncio.Event()
         self.may_connect.set()
+        self.problem: Exception | None = None  # why the newest connection ended, or never was
 
     async def _attempt(self) -> tuple[int, Exception | None]:
         await self.may_connect.wait()
-        return await super()._attempt()
+        code, self.problem = await super()._attempt()
+        return code, self.problem
 
 
 class Ended(Exception):
@@ -64,6 +66,7 @@ class Trip:
         self.findings: list[Finding] = []
         self._plan = plan
         self._stream = PREFIX + plan.visit
+        self._client: Traveller | None = None
         self._applied: list[Any] = []
         self._arrived = asyncio.Event()
 
@@ -97,13 +100,16 @@ class Trip:
             async with asyncio.timeout(TIMEOUT):
                 yield
         except Exception as error:
-            self.findings.append(failure(name, f"{text} {told(error)}", advice))
+            late = isinstance(error, TimeoutError) and self._client is not None
+            why = (self._client.problem if late and self._client else None) or error
+            self.findings.append(failure(name, f"{text} {told(why)}", advice))
             raise Ended from error
 
     async def _travel(self, url: str) -> None:
         where = "through the public URL" if self._plan.url else "from a server in this process"
         loop = asyncio.get_running_loop()
-        async with Traveller(url) as client:
+        async with Traveller(url) as self._client:
+            client = self._client
             client.subscribe(self._stream, on_entries=self._apply)
             async with self._step(
                 "connect",
@@ -201,7 +207,7 @@ class Trip:
         try:
             try:
                 await workers.run(self._forget)
-            except DatabaseError:  # the connection was ended while it waited: the next one is new
+            except Error:  # the connection was ended while it waited: the next one is new
                 await workers.run(self._forget)
         except Exception as error:
             text = f"Something of {self._stream} stays: {told(error)}"

@@ -104,11 +104,10 @@ def test_a_dead_database_stops_no_other_probe():
 @pytest.mark.slow
 @pytest.mark.faults
 def test_a_frozen_database_keeps_nobody_waiting(postgres_server):
+    environment = {"DATABASE_URL": services.postgres_url(postgres_server)}
     postgres_server.freeze()
     try:
-        report = examine(
-            {"DATABASE_URL": services.postgres_url(postgres_server)}, "--only=database", "--only=trip"
-        )
+        report = examine(environment, "--only=database", "--only=trip")
     finally:
         postgres_server.thaw()
     assert report.code == 1
