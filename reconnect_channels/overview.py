@@ -38,9 +38,9 @@ PERMISSION = "reconnect_channels.view_clientsession"
 SLOT = 2.0  # seconds between two samples
 LINGER = 30.0  # seconds after the last watcher went: one that was cut off finds no gap
 JITTER = 0.3  # seconds within which a node gives way to another that has sampled this slot
-KEPT = timedelta(minutes=30)
+KEPT = timedelta(minutes=5)  # of samples; the history is in the stream's state
 TRIM_EVERY = 150  # slots
-HISTORY = 450  # samples that a page begins with
+HISTORY = 450  # samples that a page begins with: a quarter of an hour
 FIGURES = "at", "live", "away", "drift", "returned", "published", "delivered"
 
 _SLOTS = uuid.UUID("5d4a2e0c-6c6b-4f0e-9d8e-0d5a0a3c7f11")  # the namespace of samples' ids
