@@ -14,6 +14,7 @@ from django.db import connections
 
 from reconnect_channels import checks, registry
 from reconnect_channels.checks.database import check_databases
+from reconnect_channels.checks.settings import OUTBOX_AGE
 from reconnect_channels.checks.site import check_daphne
 from reconnect_channels.consumers import DeltaSyncMixin
 from tests.servers import ROOT
@@ -100,6 +101,8 @@ def test_answers_that_are_forgotten_before_an_outbox_comes_back(settings):
     messages = found()
     assert set(messages) == {"W008"}
     assert "600 s" in messages["W008"].msg
+    client = (ROOT / "client/src/persistence/index.ts").read_text()
+    assert f"maxAgeMs: {OUTBOX_AGE // 3600} * 3_600_000" in client, "what the client keeps by default"
 
 
 @pytest.mark.parametrize(("given", "said"), BAD_SETTINGS.values(), ids=BAD_SETTINGS.keys())

@@ -13,7 +13,7 @@ from ..conf import Settings, problems, settings
 from ..dedup.answers import answers
 from ..log import all_logs, log_for
 
-SHORT = 3600  # seconds; outages of an hour are ordinary
+OUTBOX_AGE = 23 * 3600  # seconds that persistOutbox() keeps a message, by default
 ORDER = (  # the first is the shorter one, and what happens otherwise
     ("HEARTBEAT", "DEAD_AFTER", "sockets are taken for dead before they are asked again"),
     ("DEDUP_SECONDS", "PRODUCER_SECONDS", "a late retry is taken for a new message, and runs twice"),
@@ -55,11 +55,11 @@ def check_times(**_: Any) -> Iterator[CheckMessage]:
                 f"{shorter} ({less:g} s) must be less than {longer} ({more:g} s): else {otherwise}.",
                 id="reconnect_channels.E005",
             )
-    if now.DEDUP_SECONDS < SHORT:
+    if now.DEDUP_SECONDS < OUTBOX_AGE:
         yield Warning(
-            f"Answers are known for {now.DEDUP_SECONDS:g} s only: an outbox that comes back later is told "
-            "`expired` for what had taken effect.",
-            hint="DEDUP_SECONDS: a day; longer where pages use persistOutbox().",
+            f"Answers are known for {now.DEDUP_SECONDS:g} s, less than an outbox is kept in a browser "
+            f"({OUTBOX_AGE} s): one that comes back later is told `expired` for what had taken effect.",
+            hint="Raise DEDUP_SECONDS, or silence this where pages give persistOutbox a shorter maxAgeMs.",
             id="reconnect_channels.W008",
         )
 
