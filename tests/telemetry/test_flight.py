@@ -1,6 +1,7 @@
 """The flight recorder: what happened to a session, in the order in which it did, bounded."""
 
 from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,8 +10,11 @@ from django.db import connections
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconnect_channels.live.fencing import Holders, Rank, Session
+from reconnect_channels.live.roster import Roster
 from reconnect_channels.models import ClientSession
 from reconnect_channels.protocol.position import Position
+from reconnect_channels.sessions import Written
 from reconnect_channels.telemetry import events, flight
 from reconnect_channels.telemetry.flight import FIELDS, Flight, FlightEvent, Kind, decode, encode
 from reconnect_channels.testing import closed_hub
@@ -162,6 +166,27 @@ def test_what_could_not_be_written_is_written_later():
 def test_the_fields_of_every_kind_exist():
     assert set(FIELDS) == set(Kind)
     assert {name for names in FIELDS.values() for name in names} <= set(FlightEvent._fields)
+
+
+def test_recording_asks_for_no_write_of_its_own():
+    roster = Roster(Holders())
+    socket: Any = SimpleNamespace(session="s", exchange=SimpleNamespace(subscriptions={}), flight=None)
+    roster.enter(Session("ada", "c"), Rank(0, 1), socket, 0.0)
+    rows = roster.take(0.0, 10)
+    roster.wrote(rows, Written(), 0.0)
+    assert roster.is_written
+    for event, _ in ALL:
+        socket.flight.note(event)
+    assert roster.is_written
+    assert roster.take(59.0, 10) == []
+    [row] = roster.take(61.0, 10)  # `SESSION_REFRESH`
+    assert len(decode(encode(row.flight))) == len(ALL)
+    roster.put_back([row])
+    [again] = roster.take(62.0, 10)
+    assert again.flight == row.flight
+    roster.wrote([again], Written(), 62.0)
+    [empty] = roster.take(200.0, 10)
+    assert not empty.flight
 
 
 # -- of a real session -------------------------------------------------------------------------------
