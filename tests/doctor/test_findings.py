@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from reconnect_channels.doctor import database, layer, nodes, proxy, redis
+from reconnect_channels.doctor import checks, database, layer, nodes, proxy, redis
 from reconnect_channels.doctor.examination import PROBES, Probe, examine
 from reconnect_channels.doctor.finding import Finding, Level, Plan, ok
 from reconnect_channels.models import Node
@@ -131,6 +131,18 @@ def test_a_layer_within_one_process_is_for_one_node(count, level):
 
 @pytest.mark.database
 @pytest.mark.django_db
+def test_two_nodes_that_no_layer_connects_are_named():
+    (alone,) = layer.probe(Plan())
+    assert alone.level == "ok"
+    begin("one", "")
+    begin("two", "")
+    (apart,) = layer.probe(Plan())
+    assert apart.level == "failure"
+    assert "2 nodes are alive" in apart.text
+
+
+@pytest.mark.database
+@pytest.mark.django_db
 def test_nodes_that_are_silent_drain_or_have_wrong_clocks_are_named():
     for name in ("well", "silent", "draining", "ahead"):
         begin(name, "")
@@ -147,7 +159,13 @@ def test_nodes_that_are_silent_drain_or_have_wrong_clocks_are_named():
     assert "ahead of the database's" in wrong.text
 
 
-# -- an idle socket ------------------------------------------------------------------------------------
+# -- the public URL, and a socket on it ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("url", ["https://example.com/", "board", "wss:///ws/"])
+def test_what_is_no_url_is_told(url):
+    (finding,) = proxy.probe(Plan(url=url))
+    assert (finding.name, finding.level) == ("url", "failure")
 
 
 @pytest.mark.parametrize(
@@ -270,7 +288,20 @@ def test_settings_that_cannot_be_read_are_said_once_and_plainly(settings):
     with pytest.raises(SystemExit):
         call_command("reconnect_doctor", "--only=checks", stdout=out, stderr=StringIO(), no_color=True)
     assert "HEARTBEATS" in out.getvalue()
-    assert PROBES[0].name == "checks"
+
+
+@pytest.mark.database
+@pytest.mark.django_db
+def test_an_application_that_cannot_be_imported_is_named(settings):
+    settings.ASGI_APPLICATION = "tests.nowhere.application"
+    found = {each.name: each for each in checks.probe(Plan())}
+    assert "ModuleNotFoundError" in found["application"].text
+
+
+def test_what_builds_on_others_is_looked_at_after_them():
+    assert [probe.name for probe in PROBES] == [
+        *("checks", "database", "redis", "layer", "nodes", "proxy", "trip")
+    ]
 
 
 # -- its page ------------------------------------------------------------------------------------------

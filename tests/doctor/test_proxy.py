@@ -11,11 +11,7 @@ from tests.servers import HOST, asgi_server, free_port
 
 from .conftest import Doctor, Report
 
-pytestmark = [
-    pytest.mark.servers,
-    pytest.mark.database,
-    pytest.mark.django_db(transaction=True),
-]
+pytestmark = [pytest.mark.servers, pytest.mark.django_db(transaction=True)]
 
 Nginx = Callable[..., int]
 
@@ -25,6 +21,7 @@ def through(doctor: Doctor, port: int, *arguments: str, scheme: str = "ws", **en
     return doctor(f"--url={url}", "--patience=2", *arguments, **environment)
 
 
+@pytest.mark.database
 def test_a_good_proxy_passes_everything_and_nothing_of_the_visit_stays(doctor, nginx):
     report = through(doctor, nginx(), RECONNECT_CHANNELS='{"GRACE": 1.0}')
     assert report.code == 0
@@ -38,6 +35,7 @@ def test_a_good_proxy_passes_everything_and_nothing_of_the_visit_stays(doctor, n
     assert not ProcessedMessage.objects.exists()
 
 
+@pytest.mark.faults
 def test_one_that_closes_idle_sockets_is_told_from_the_server(doctor, nginx):
     report = through(doctor, nginx("proxy_read_timeout 1s;"), "--only=proxy", "--patience=6")
     assert report.code == 1
@@ -47,6 +45,7 @@ def test_one_that_closes_idle_sockets_is_told_from_the_server(doctor, nginx):
     assert "proxy_read_timeout" in idle["advice"]
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("way", ["proxy_set_header", "proxy_hide_header"])
 def test_one_that_drops_the_subprotocol(way, doctor, nginx):
     ends = {"proxy_set_header": ' "";', "proxy_hide_header": ";"}
@@ -56,6 +55,7 @@ def test_one_that_drops_the_subprotocol(way, doctor, nginx):
     assert report.level("proxy", "subprotocol") == "failure"
 
 
+@pytest.mark.faults
 def test_one_that_passes_no_upgrade(doctor, nginx):
     report = through(doctor, nginx(without="Upgrade"), "--only=proxy")
     assert report.code == 1
@@ -63,6 +63,7 @@ def test_one_that_passes_no_upgrade(doctor, nginx):
     assert "Upgrade" in upgrade["advice"]
 
 
+@pytest.mark.faults
 def test_one_that_hides_the_host(doctor, nginx):
     report = through(doctor, nginx("proxy_set_header Host 127.0.0.1;", without="http_host"), "--only=proxy")
     (origin,) = report.of("proxy", "origin")
@@ -70,6 +71,7 @@ def test_one_that_hides_the_host(doctor, nginx):
     assert "proxy_set_header Host" in origin["advice"]
 
 
+@pytest.mark.faults
 def test_one_that_takes_no_messages_of_64_kib(doctor, tmp_path, transactional_db):
     log = tmp_path / "small.log"
     server = asgi_server("tests.doctor.app:application", log, options=["--ws-max-size", "10000"])
@@ -88,6 +90,7 @@ def test_nobody_there(doctor, transactional_db):
     assert "nobody answers" in upgrade["text"]
 
 
+@pytest.mark.faults
 def test_a_proxy_without_a_server_behind_it(doctor, nginx, site):
     port = nginx()
     site.kill()
@@ -109,12 +112,6 @@ def test_a_site_with_another_secret_lets_nobody_in(doctor, site):
     assert "SECRET_KEY" in report.of("proxy", "upgrade")[0]["advice"]
 
 
-@pytest.mark.parametrize("url", ["https://example.com/", "board", "wss:///ws/"])
-def test_what_is_no_url_is_told(url, doctor, transactional_db):
-    report = doctor("--only=proxy", f"--url={url}")
-    assert report.level("proxy", "url") == "failure"
-
-
 def certificate(folder: Path, days: int) -> tuple[str, str]:
     """Self-signed, for this machine: the file of the certificate, and nginx's lines."""
     key, file = folder / "key.pem", folder / "certificate.pem"
@@ -129,6 +126,7 @@ def certificate(folder: Path, days: int) -> tuple[str, str]:
     return str(file), f"ssl; ssl_certificate {file}; ssl_certificate_key {key}"
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(("days", "level"), [(90, "ok"), (5, "warning")])
 def test_days_that_a_certificate_has_left(days, level, doctor, nginx, tmp_path):
     file, listen = certificate(tmp_path, days)
@@ -137,6 +135,7 @@ def test_days_that_a_certificate_has_left(days, level, doctor, nginx, tmp_path):
     assert report.level("proxy", "idle") == "ok"
 
 
+@pytest.mark.faults
 def test_a_certificate_that_browsers_do_not_trust(doctor, nginx, tmp_path):
     _, listen = certificate(tmp_path, 90)
     report = through(doctor, nginx(listen=listen), "--only=proxy", scheme="wss")

@@ -58,6 +58,7 @@ def names(findings: list[dict[str, str]], probe: str) -> set[str]:
 
 
 @pytest.mark.redis
+@pytest.mark.faults
 def test_services_that_forget_what_they_were_told_are_named():
     changed = {"synchronous_commit": "off", "full_page_writes": "off", "idle_session_timeout": "5s"}
     evicting = ["--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru"]
@@ -74,6 +75,7 @@ def test_services_that_forget_what_they_were_told_are_named():
     assert report.level("redis", "persistence") == "warning"
 
 
+@pytest.mark.faults
 def test_a_database_that_takes_no_writes_is_named():
     with services.postgres(
         default_transaction_read_only="on", default_transaction_isolation="serializable"
