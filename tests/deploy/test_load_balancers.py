@@ -1,6 +1,7 @@
 """Envoy, nginx and HAProxy, each as deploy/ configures it, before two nodes of the example."""
 
 import asyncio
+import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -71,6 +72,20 @@ async def test_sockets_reach_every_node_and_what_one_says_reaches_all(site: Site
         titles = [f"from {number}" for number in range(len(opened))]
         for page in opened:
             await until(lambda page=page: page.titles[-len(titles) :] == titles)
+
+
+def status(port: int, path: str) -> int:
+    try:
+        with urllib.request.urlopen(f"http://{HOST}:{port}{path}", timeout=5) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/reconnect/metrics"])
+async def test_metrics_are_for_who_reaches_a_node_itself(site: Site, path: str):
+    assert await asyncio.to_thread(status, site.front.port, path) == 404
+    assert await asyncio.to_thread(status, site.nodes[0].port, path) == 200
 
 
 async def test_a_killed_node_costs_nothing_and_the_next_attempt_finds_the_other(site: Site):
