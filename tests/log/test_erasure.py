@@ -408,6 +408,26 @@ def test_the_command_refuses_who_is_nobody_or_two():
         run("--user", str(user.pk), "--yes")
     with pytest.raises(CommandError, match="required"):
         run("--yes")
+    with pytest.raises(CommandError, match="needs an identity"):
+        run("--identity", "", "--yes")
+
+
+@pytest.mark.redis
+def test_the_command_says_when_a_log_is_away(settings: Any):
+    settings.RECONNECT_CHANNELS = {
+        "STREAM_LOGS": {
+            "default": {"BACKEND": "reconnect_channels.log.database.DatabaseLog"},
+            "fast": {
+                "BACKEND": "reconnect_channels.log.redis.RedisLog",
+                "LOCATION": "redis://127.0.0.1:1",
+                "PREFIXES": ["fast:"],
+            },
+        }
+    }
+    write("room:a", ADA)
+    with pytest.raises(CommandError, match="run it again: ConnectionError"):
+        run("--identity", ADA, "--yes")
+    assert payloads("room:a") == [{"n": 1, "by": ADA}]
 
 
 @pytest.mark.parametrize(("answer", "goes_on"), [("y", True), ("", False), ("no", False)])
@@ -457,6 +477,18 @@ def test_states_of_a_consumer_that_this_process_does_not_know_are_left_and_named
     assert erase(ADA).unfolded == ["erasable:a"]
     assert payloads("erasable:a") == [ERASED]
     assert StoredSnapshot.objects.count() == 1
+
+
+def test_nodes_of_the_version_before_append_while_a_deploy_rolls():
+    write("room:a", "")
+    pk = Stream.objects.get().pk
+    with connections["default"].cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO reconnect_channels_streamentry "
+            "(stream_id, seq, uid, checksum, clock, text, created) SELECT stream_id, 2, %s, checksum, clock, text, created FROM reconnect_channels_streamentry",
+            [str(uuid.uuid4())],
+        )
+    assert StreamEntry.objects.get(stream=pk, seq=2).author == ""
 
 
 def test_entries_of_an_author_are_found_by_an_index():

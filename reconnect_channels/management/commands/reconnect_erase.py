@@ -36,9 +36,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         registry.load()
-        identity = options["identity"] or _identity(options["user"])
+        identity = options["identity"] if options["user"] is None else _identity(options["user"])
         if not options["dry_run"] and options["interactive"]:
-            found = erasure.erase(identity, dry_run=True)
+            found = _erase(identity, dry_run=True)
             answer = input(f"{identity}: {_counts(found)} will be erased for good. Go on? [y/N] ")
             if answer.strip().lower() not in ("y", "yes"):
                 raise CommandError("nothing was changed")
@@ -49,7 +49,7 @@ class Command(BaseCommand):
             bar = bar or Progress(self.stderr, total)
             bar.show(done, "streams")
 
-        result = erasure.erase(identity, dry_run=options["dry_run"], progress=progress)
+        result = _erase(identity, dry_run=options["dry_run"], progress=progress)
         if bar is not None:
             bar.clear()
         announcement.stop()  # sends what is queued
@@ -63,6 +63,14 @@ class Command(BaseCommand):
         if result.failed:
             lines = (f"{name}: {type(error).__name__}: {error}" for name, error in result.failed.items())
             raise CommandError("\n".join(["These streams couldn't be erased:", *lines]))
+
+
+def _erase(identity: str, **options: Any) -> Erased:
+    try:
+        return erasure.erase(identity, **options)
+    except Exception as error:
+        name = type(error).__name__
+        raise CommandError(f"This didn't come to its end, run it again: {name}: {error}") from error
 
 
 def _identity(user: str) -> str:
