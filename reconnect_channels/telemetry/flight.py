@@ -21,8 +21,9 @@ TEXT = 8_000  # characters that are kept, in memory and in the row
 EVENTS = 160  # that are kept in memory: about what the text holds
 SLACK = 32  # more, before the oldest are dropped
 REASON = 100  # characters of what isn't a constant
-_encoder = msgspec.json.Encoder()
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_encoder = msgspec.json.Encoder()
 
 
 class Kind(StrEnum):
