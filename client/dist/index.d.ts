@@ -32,7 +32,8 @@ interface TelemetryOptions {
  *
  * - a counter: its increase
  * - a histogram: `<name>` the largest value, `<name>_count` and `<name>_sum`; of attempts and outages only those that
- *   ended well, the others are counted in `reconnect_attempts_failed_total` and `reconnect_outages_failed_total`
+ *   ended well, the others are counted in `reconnect_attempts_failed_total` and `reconnect_outages_failed_total`, and
+ *   such attempts timed as `reconnect_failed_attempt_duration_seconds`
  * - a gauge: its value
  * - transitions of the connection's state: the latest 32, one by one
  */

@@ -3548,6 +3548,8 @@ var leader = ({ tabs }) => tabs.find((tab) => tab.leader)?.id;
 // src/telemetry.ts
 var GATHER_MS = 1e3;
 var MAX_TRANSITIONS = 32;
+var ATTEMPTS2 = "reconnect_attempt_duration_seconds";
+var FAILED_ATTEMPTS = "reconnect_failed_attempt_duration_seconds";
 var GOOD = ["connected", "live"];
 var BAD = ["failed", "timeout"];
 function telemetryRecorder(options = {}) {
@@ -3584,11 +3586,13 @@ function telemetryRecorder(options = {}) {
     gauge: put,
     observe(name, value, labels) {
       const outcome = String(labels?.["outcome"] ?? GOOD[0]);
-      if (BAD.includes(outcome)) return add(name.replace("_duration_seconds", "s_failed_total"), 1);
-      if (!GOOD.includes(outcome)) return;
-      put(name, Math.max(pending[name] ?? 0, value));
-      add(`${name}_count`, 1);
-      add(`${name}_sum`, value);
+      const bad = BAD.includes(outcome);
+      if (bad) add(name.replace("_duration_seconds", "s_failed_total"), 1);
+      if (bad ? name !== ATTEMPTS2 : !GOOD.includes(outcome)) return;
+      const kept = bad ? FAILED_ATTEMPTS : name;
+      put(kept, Math.max(pending[kept] ?? 0, value));
+      add(`${kept}_count`, 1);
+      add(`${kept}_sum`, value);
     },
     attach(given) {
       report = given;

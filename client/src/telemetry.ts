@@ -13,6 +13,8 @@ export interface TelemetryOptions {
 const GATHER_MS = 1_000;
 /** Transitions in one report; the server looks at no more. */
 const MAX_TRANSITIONS = 32;
+const ATTEMPTS = "reconnect_attempt_duration_seconds";
+const FAILED_ATTEMPTS = "reconnect_failed_attempt_duration_seconds";
 const GOOD = ["connected", "live"];
 const BAD = ["failed", "timeout"];
 
@@ -22,7 +24,8 @@ const BAD = ["failed", "timeout"];
  *
  * - a counter: its increase
  * - a histogram: `<name>` the largest value, `<name>_count` and `<name>_sum`; of attempts and outages only those that
- *   ended well, the others are counted in `reconnect_attempts_failed_total` and `reconnect_outages_failed_total`
+ *   ended well, the others are counted in `reconnect_attempts_failed_total` and `reconnect_outages_failed_total`, and
+ *   such attempts timed as `reconnect_failed_attempt_duration_seconds`
  * - a gauge: its value
  * - transitions of the connection's state: the latest 32, one by one
  */
@@ -66,11 +69,13 @@ export function telemetryRecorder(options: TelemetryOptions = {}): Required<Reco
 
     observe(name, value, labels) {
       const outcome = String(labels?.["outcome"] ?? GOOD[0]);
-      if (BAD.includes(outcome)) return add(name.replace("_duration_seconds", "s_failed_total"), 1);
-      if (!GOOD.includes(outcome)) return;
-      put(name, Math.max(pending[name] ?? 0, value));
-      add(`${name}_count`, 1);
-      add(`${name}_sum`, value);
+      const bad = BAD.includes(outcome);
+      if (bad) add(name.replace("_duration_seconds", "s_failed_total"), 1);
+      if (bad ? name !== ATTEMPTS : !GOOD.includes(outcome)) return;
+      const kept = bad ? FAILED_ATTEMPTS : name;
+      put(kept, Math.max(pending[kept] ?? 0, value));
+      add(`${kept}_count`, 1);
+      add(`${kept}_sum`, value);
     },
 
     attach(given) {

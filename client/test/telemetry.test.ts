@@ -89,7 +89,7 @@ test("an empty queue is a value, too", async () => {
   expect(reports).toEqual([{ ws_queue_depth: 0, ws_queue_depth_count: 1 }]);
 });
 
-test("attempts that failed are counted, not timed with those that connected", async () => {
+test("attempts that failed are counted, and timed apart from those that connected", async () => {
   const { recorder, reports } = reporting();
   recorder.observe("reconnect_attempt_duration_seconds", 8, { outcome: "timeout" });
   recorder.observe("reconnect_attempt_duration_seconds", 2, { outcome: "failed" });
@@ -99,6 +99,9 @@ test("attempts that failed are counted, not timed with those that connected", as
   expect(reports).toEqual([
     {
       reconnect_attempts_failed_total: 2,
+      reconnect_failed_attempt_duration_seconds: 8,
+      reconnect_failed_attempt_duration_seconds_count: 2,
+      reconnect_failed_attempt_duration_seconds_sum: 10,
       reconnect_attempt_duration_seconds: 0.5,
       reconnect_attempt_duration_seconds_count: 1,
       reconnect_attempt_duration_seconds_sum: 0.5,
