@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 
 from . import folding
 from .log import all_logs, log_for
@@ -64,7 +63,7 @@ def erase(
     """
     if not identity:
         raise ValueError("erase() needs an identity")
-    result = Erased()
+    identity, result = identity[:200], Erased()  # as much of it as is stored
     databases = {log.using: DatabaseLog(log.using) for log in all_logs()}
     fast = [log for log in all_logs() if not log.transactional]
     found: dict[str, list[tuple[SequenceLog, int, int]]] = {}  # the log, an archive of it, or both
@@ -83,7 +82,10 @@ def erase(
         result.streams += 1
         result.entries += max(count for _, count, _ in places)
     for using in databases:
-        _forget(using, identity, result, dry_run)
+        result.answers += _blank_answers(using, identity, dry_run)
+        result.producers += _forget(Producer, using, identity, dry_run)
+        result.reports += _forget(DriftReport, using, identity, dry_run)
+    result.sessions = _forget(ClientSession, alias(), identity, dry_run)
     if not dry_run:  # also where nothing was found: an earlier run may have been killed before it
         record(Cause.ERASED, session=NOBODY)
     return result
@@ -122,15 +124,12 @@ def _fold_anew(stream: str, states: States, stale: States, result: Erased) -> in
     return gone
 
 
-def _forget(using: str, identity: str, result: Erased, dry_run: bool) -> None:
-    def gone(model: Any) -> int:
-        rows: QuerySet[Any] = model.objects.using(using).filter(identity=identity)
-        return rows.count() if dry_run else rows.delete()[1].get(model._meta.label, 0)
-
+def _blank_answers(using: str, identity: str, dry_run: bool) -> int:
+    """The rows stay while retries may come: none may run again."""
     answers = ProcessedMessage.objects.using(using).filter(identity=identity).exclude(result="null")
-    # The rows stay while retries may come: none may run again.
-    result.answers += answers.count() if dry_run else answers.update(result="null")
-    result.producers += gone(Producer)
-    result.reports += gone(DriftReport)
-    if using == alias():
-        result.sessions += gone(ClientSession)
+    return answers.count() if dry_run else answers.update(result="null")
+
+
+def _forget(model: type[Model], using: str, identity: str, dry_run: bool) -> int:
+    rows = model._default_manager.using(using).filter(identity=identity)
+    return rows.count() if dry_run else rows.delete()[1].get(model._meta.label, 0)

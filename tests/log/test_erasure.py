@@ -130,6 +130,12 @@ def test_an_identity_whose_name_begins_like_anothers_is_another(stream: str):
     assert payloads(stream)[1:] == [{"n": n, "by": by} for n, by in ((2, "user:10"), (3, "user:%"), (4, ""))]
 
 
+def test_an_identity_is_known_by_as_much_of_it_as_is_stored(stream: str):
+    write(stream, "x" * 300)
+    assert erase("x" * 300).entries == 1
+    assert payloads(stream) == [ERASED]
+
+
 def test_nobody_cannot_be_erased():
     write("room:a", "")
     with pytest.raises(ValueError, match="identity"):
@@ -485,7 +491,8 @@ def test_nodes_of_the_version_before_append_while_a_deploy_rolls():
     with connections["default"].cursor() as cursor:
         cursor.execute(
             "INSERT INTO reconnect_channels_streamentry "
-            "(stream_id, seq, uid, checksum, clock, text, created) SELECT stream_id, 2, %s, checksum, clock, text, created FROM reconnect_channels_streamentry",
+            "(stream_id, seq, uid, checksum, clock, text, created) "
+            "SELECT stream_id, 2, %s, checksum, clock, text, created FROM reconnect_channels_streamentry",
             [str(uuid.uuid4())],
         )
     assert StreamEntry.objects.get(stream=pk, seq=2).author == ""
