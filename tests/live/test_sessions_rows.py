@@ -13,7 +13,10 @@ from django.test.utils import CaptureQueriesContext
 
 from reconnect_channels import sessions
 from reconnect_channels.models import ClientSession, SessionStream
+from reconnect_channels.protocol.subscription import Drift
 from reconnect_channels.sessions import Row, State, session_key, write
+from reconnect_channels.telemetry import flight
+from reconnect_channels.telemetry.events import FellBehind
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 
@@ -236,3 +239,45 @@ def test_who_stays_away_has_ended_after_the_grace(settings: Any, monkeypatch: py
     assert on() == ["live", "young"]
     assert ClientSession.objects.filter(state="ended").count() == 5
     assert sessions.end_absent() == 0
+
+
+# -- drift and flight --------------------------------------------------------------------------------
+
+
+def fell_behind(*seqs: int) -> list[flight.Noted]:
+    return [(NOW.timestamp(), FellBehind("s", "notes:a", seq)) for seq in seqs]
+
+
+def flown() -> list[int | None]:
+    return [event.seq for event in flight.decode(stored().flight)]
+
+
+def test_flights_go_on_in_the_row_from_node_to_node():
+    write([row(attempt=1, flight=fell_behind(1, 2))])
+    write([row(attempt=1, state=State.AWAY, connects=0, seen=1)])
+    write([row(attempt=2, node="two", connected=2, flight=fell_behind(3))])
+    assert flown() == [1, 2, 3]
+
+
+def test_a_row_that_is_not_written_brings_no_flight():
+    write([row(attempt=2, connected=2, flight=fell_behind(1))])
+    write([row(attempt=1, node="two", flight=fell_behind(2))])
+    assert flown() == [1]
+
+
+def test_of_a_long_flight_the_newest_is_kept():
+    for seq in range(0, 1_000, 100):
+        write([row(flight=fell_behind(*range(seq, seq + 100)))])
+    assert len(stored().flight) <= flight.TEXT
+    kept = flown()
+    assert kept == list(range(1_000 - len(kept), 1_000))
+    assert len(kept) > 100
+
+
+def test_drift_is_what_was_written_last():
+    write([row(drift=Drift.DIVERGED)])
+    assert stored().drift == ClientSession.Drift.DIVERGED
+    write([row(connects=0, drift=Drift.LAGGING)])
+    assert stored().drift == ClientSession.Drift.LAGGING
+    write([row(connects=0, state=State.AWAY, seen=1)])
+    assert stored().drift == ""
