@@ -23,12 +23,10 @@ class LastSeen(Since):
 class DriftReportAdmin(ReadOnly):
     list_display = ("stream", "who", "session", "seq", "count", "trace_id", "first_seen", "last_seen")
     list_filter = (LastSeen,)
+    ordering = ("-last_seen", "-pk")
     search_fields = ("stream",)
     search_help_text = "A stream's whole name; among the newest also an identity, a user's name, a trace id"
     readonly_fields = ("session",)
-
-    def get_ordering(self, request: Any) -> tuple[str, ...]:
-        return ("-last_seen", "-pk")
 
     def look_up(self, rows: list[Any]) -> None:
         name_people(rows)

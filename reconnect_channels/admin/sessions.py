@@ -28,8 +28,8 @@ MISSED = "A server that misses the news finds the order within a second, or once
 
 
 class State(admin.SimpleListFilter):
-    title = "state"
-    parameter_name = "state"
+    title = parameter_name = "state"
+    by_time = "seen"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return ClientSession.State.choices
@@ -44,8 +44,8 @@ class State(admin.SimpleListFilter):
 
 
 class Drift(admin.SimpleListFilter):
-    title = "drift"
-    parameter_name = "drift"
+    title = parameter_name = "drift"
+    by_time = "seen"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [("any", "Any"), *ClientSession.Drift.choices]
@@ -176,11 +176,6 @@ class ClientSessionAdmin(ReadOnly):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ClientSession]:
         return super().get_queryset(request).defer("flight")
-
-    def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
-        asked = {name for name, value in request.GET.items() if value}
-        by_state = asked & {"state", "drift"} and "q" not in asked  # the index of states is by time, too
-        return ("-seen", "-pk") if by_state else ("-pk",)
 
     def look_up(self, rows: list[Any]) -> None:
         name_people(rows)

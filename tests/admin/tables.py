@@ -17,12 +17,13 @@ from reconnect_channels.models import (
 )
 
 STREAMS = 1_000  # entries are spread over them evenly, but for the first, which has half of all
-ENTRIES = 1_000_000
-OTHERS = 30_000  # rows of every other table
 
 
-def fill(entries: int = ENTRIES, others: int = OTHERS) -> None:
-    """Rows of every model but nodes; the newest are of now, each a second older than the next."""
+def fill(entries: int, others: int) -> None:
+    """Rows of every model but nodes; the newest is of now, the one before a second older.
+
+    :param others: rows of every other table.
+    """
     postgres = connection.vendor == "postgresql"
 
     def insert(model: type[models.Model], count: int, given: dict[str, str]) -> None:
@@ -46,7 +47,8 @@ def fill(entries: int = ENTRIES, others: int = OTHERS) -> None:
         sql = f"INSERT INTO {table} ({', '.join(columns)}) SELECT {', '.join(columns.values())} FROM {series}"
         with connection.cursor() as cursor:
             cursor.execute(sql.replace("{total}", str(count)))
-            cursor.execute(f"ANALYZE {table}" if postgres else "SELECT 1")
+            if postgres:  # which does it by itself
+                cursor.execute(f"ANALYZE {table}")
 
     if postgres:
         ago = "now() - ({total} - n) * interval '1 second'"
@@ -55,12 +57,10 @@ def fill(entries: int = ENTRIES, others: int = OTHERS) -> None:
     text = "lpad(n::text, 32, '0')" if postgres else "printf('%032d', n)"
     user = "'user:' || (n % 5000)"
     stream = "'board:' || (n % 1000)"
-    begin = (entries // 2) + (entries // 2) // STREAMS
-    insert(
-        Stream, STREAMS, {"name": "'board:' || (n - 1)", "epoch": "'e'", "head": str(begin), "created": ago}
-    )
-    first = Stream.objects.order_by("pk").values_list("pk", flat=True)[0]
     half = entries // 2
+    head = str(half + half // STREAMS)
+    insert(Stream, STREAMS, {"name": "'board:' || (n - 1)", "epoch": "'e'", "head": head})
+    first = Stream.objects.order_by("pk").values_list("pk", flat=True)[0]
     insert(
         StreamEntry,
         entries,

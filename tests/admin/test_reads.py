@@ -67,8 +67,9 @@ def scans(sql: str, params: Any, large: set[str]) -> list[str]:
     if connection.vendor == "postgresql":
         plan = json.loads(plan) if isinstance(plan, str) else plan
         return list(_touching(plan[0]["Plan"]))
-    # What is in the order of a table or an index, and cut, ends with its last row.
-    cut = "LIMIT" in sql and not any("TEMP B-TREE FOR ORDER BY" in step for step in plan)
+    # What takes every row, in the order of a table or an index, and is cut, ends with its last row.
+    sorts = any("TEMP B-TREE FOR ORDER BY" in step for step in plan)
+    cut = "LIMIT" in sql and "WHERE" not in sql and not sorts
     tables = [step.split()[1] for step in plan if step.startswith("SCAN reconnect_channels_")]
     return [] if cut else [table for table in tables if table in large]
 
