@@ -166,7 +166,7 @@ async def test_after_an_outage_of_the_database_nobody_takes_the_others_for_dead(
         failed = asyncio.Event()
         loop = asyncio.get_running_loop()
 
-        def fail(name: str, channel: str) -> None:
+        def fail(*beat: object) -> None:
             loop.call_soon_threadsafe(failed.set)
             raise ConnectionError
 
