@@ -86,7 +86,6 @@ class Registrar:
         try:
             while True:
                 await asyncio.sleep(settings().SESSION_FLUSH + delay * random.uniform(0.5, 1))
-                events.emit(self._roster.sample())
                 try:
                     await self._turn()
                     delay = 0.0
@@ -108,6 +107,7 @@ class Registrar:
             return None if self._ended else function(*args)
 
     async def _turn(self) -> None:
+        events.emit(self._roster.sample())
         now, channel = self._loop.time(), self._wakeups.channel
         beating = now >= self._beat_at or channel != self._channel
         if beating:
