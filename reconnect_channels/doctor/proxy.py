@@ -32,7 +32,7 @@ from ..models import ClientSession
 from ..protocol.codes import Close, Reason
 from ..protocol.frames import SUBPROTOCOL
 from ..sessions import alias
-from .consumer import PATH, DoctorConsumer, doctor_url
+from .consumer import DoctorConsumer, doctor_url
 from .finding import Finding, Plan, failure, ok, told, warning
 
 TIMEOUT = 10.0  # seconds
@@ -100,9 +100,7 @@ def probe(plan: Plan) -> Iterator[Finding]:
         with open_socket(url) as opened:
             subprotocol = opened.subprotocol
     except (OSError, WebSocketException) as error:
-        yield refused(error)
-        if isinstance(error, InvalidHandshake) and not parts.path.endswith(PATH):
-            yield from _passes(plan.url)
+        yield from _elsewhere(plan.url, error)
         return
     yield ok("upgrade", f"A WebSocket opens through {parts.netloc}.")
     yield _subprotocol(subprotocol)
@@ -128,14 +126,31 @@ def refused(error: Exception) -> Finding:
     return failure("upgrade", f"No WebSocket opens at the public URL: {text}", advice)
 
 
-def _passes(url: str) -> Iterator[Finding]:
-    """Whether another route opens, where the doctor's doesn't."""
+def _elsewhere(url: str, error: Exception) -> Iterator[Finding]:
+    """What is so where the doctor's route doesn't open: perhaps it is all that is missing."""
+    finding = refused(error)
     try:
+        if not isinstance(error, InvalidHandshake):
+            raise error
         with open_socket(url) as opened:
-            yield ok("path", f"A WebSocket opens at {url} itself: only the doctor's route is missing.")
-            yield _subprotocol(opened.subprotocol)
-    except (OSError, WebSocketException) as error:
-        yield failure("path", f"None opens at {url} either: {told(error)}", "See above.")
+            subprotocol = opened.subprotocol
+    except (OSError, WebSocketException):
+        yield finding
+        return
+    yield ok("upgrade", f"A WebSocket opens at {url}.")
+    yield warning("route", f"None opens at the doctor's route: {told(error)}", finding.advice)
+    yield _subprotocol(subprotocol)
+
+
+def has_route(url: str) -> bool:
+    """Whether something else than a refusal is at a URL."""
+    try:
+        open_socket(url).close()
+    except InvalidHandshake:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def _certificate(parts: SplitResult) -> Finding:

@@ -24,6 +24,7 @@ from ..publication import publish_many
 from ..sessions import alias
 from .consumer import PREFIX, DoctorConsumer, doctor_url
 from .finding import Finding, Plan, failure, ok, told, warning
+from .proxy import has_route
 
 MISSED = 25  # entries
 TIMEOUT = 10.0  # seconds for each step
@@ -81,11 +82,13 @@ class Trip:
             return
         self.findings.append(ok("publish", "An entry was published."))
         try:
-            if self._plan.url:
-                await self._travel(doctor_url(self._plan.url, self._plan.visit))
+            url = doctor_url(self._plan.url, self._plan.visit)
+            if bool(self._plan.url) and await asyncio.to_thread(has_route, url):
+                await self._travel(url, "through the public URL")
             else:
                 async with _server() as home:
-                    await self._travel(doctor_url(home, self._plan.visit))
+                    url = doctor_url(home, self._plan.visit)
+                    await self._travel(url, "from a server in this process")
         except Ended:
             pass
         finally:
@@ -105,8 +108,7 @@ class Trip:
             self.findings.append(failure(name, f"{text} {told(why)}", advice))
             raise Ended from error
 
-    async def _travel(self, url: str) -> None:
-        where = "through the public URL" if self._plan.url else "from a server in this process"
+    async def _travel(self, url: str, where: str) -> None:
         loop = asyncio.get_running_loop()
         async with Traveller(url) as self._client:
             client = self._client

@@ -1,7 +1,6 @@
 """What stands between browsers and the server, looked at through real ones."""
 
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from .conftest import Doctor, Report
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db(transaction=True)]
 
-Nginx = Callable[..., int]
+QUICK = '{"GRACE": 1.0}'  # how long nodes look at a stream that nobody follows
 
 
 def through(doctor: Doctor, port: int, *arguments: str, scheme: str = "ws", **environment: str) -> Report:
@@ -23,7 +22,7 @@ def through(doctor: Doctor, port: int, *arguments: str, scheme: str = "ws", **en
 
 @pytest.mark.database
 def test_a_good_proxy_passes_everything_and_nothing_of_the_visit_stays(doctor, nginx):
-    report = through(doctor, nginx(), RECONNECT_CHANNELS='{"GRACE": 1.0}')
+    report = through(doctor, nginx(), "--only=proxy", "--only=trip", RECONNECT_CHANNELS=QUICK)
     assert report.code == 0
     assert report.bad() == {("proxy", "tls")}
     passed = {each["name"] for each in report.findings if each["level"] == "ok"}
@@ -76,7 +75,7 @@ def test_one_that_takes_no_messages_of_64_kib(doctor, tmp_path, transactional_db
     log = tmp_path / "small.log"
     server = asgi_server("tests.doctor.app:application", log, options=["--ws-max-size", "10000"])
     with server:
-        report = through(doctor, server.port, "--only=trip", RECONNECT_CHANNELS='{"GRACE": 1.0}')
+        report = through(doctor, server.port, "--only=trip", RECONNECT_CHANNELS=QUICK)
     assert report.code == 1
     assert report.level("trip", "receive") == "ok"
     assert report.level("trip", "message") == "failure"
@@ -101,15 +100,16 @@ def test_a_proxy_without_a_server_behind_it(doctor, nginx, site):
 
 def test_a_site_without_the_route_is_told_how_to_add_it(doctor, tmp_path, transactional_db):
     with asgi_server("tests.doctor.app:without_route", tmp_path / "log") as server:
-        report = through(doctor, server.port, "--only=proxy")
-    assert "DoctorConsumer.as_asgi()" in report.of("proxy", "upgrade")[0]["advice"]
-    assert report.level("proxy", "path") == "ok"
+        report = through(doctor, server.port, "--only=proxy", "--only=trip", RECONNECT_CHANNELS=QUICK)
+    assert report.code == 0
+    assert "DoctorConsumer.as_asgi()" in report.of("proxy", "route")[0]["advice"]
     assert report.level("proxy", "subprotocol") == "ok"
+    assert "in this process" in report.of("trip", "connect")[0]["text"]
 
 
 def test_a_site_with_another_secret_lets_nobody_in(doctor, site):
     report = through(doctor, site.port, "--only=proxy", DJANGO_SETTINGS_MODULE="tests.doctor.stranger")
-    assert "SECRET_KEY" in report.of("proxy", "upgrade")[0]["advice"]
+    assert "SECRET_KEY" in report.of("proxy", "route")[0]["advice"]
 
 
 def certificate(folder: Path, days: int) -> tuple[str, str]:
