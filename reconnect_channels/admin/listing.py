@@ -118,7 +118,7 @@ class ReadOnly(ModelAdmin):
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER  # each is a count of its own
     sortable_by = ()
-    ordering: tuple[str, ...] = ("-pk",)
+    ordering: ClassVar[tuple[str, ...]] = ("-pk",)
     list_per_page = 50
     list_max_show_all = 0
     paginator = NearPages
@@ -182,8 +182,8 @@ class ReadOnly(ModelAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        actions: dict[str, tuple[Any, str, str]] = self.get_actions(request)  # type: ignore[assignment]
-        orders = {name: title for _, name, title in actions.values()}
+        actions: dict[str, Any] = self.get_actions(request)
+        orders = {name: actions[name][2] for name in self.actions or () if name in actions}
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), "orders": orders})
 
     def has_add_permission(self, request: HttpRequest) -> bool:
