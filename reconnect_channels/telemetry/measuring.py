@@ -142,17 +142,7 @@ def _flush_rate(told: Mapping[str, float], environment: str) -> None:
         _child(metrics.FLUSH_SUCCESS_RATE, environment).set(min(1, succeeded / attempted))
 
 
-@_on(events.ReportIgnored)
-def _report_ignored(event: events.ReportIgnored) -> None:
-    _child(metrics.CLIENT_REPORTS, "ignored").inc()
-
-
 # -- recovery --------------------------------------------------------------------------------------
-
-
-@_on(events.Welcomed)
-def _welcomed(event: events.Welcomed) -> None:
-    metrics.WELCOME_SECONDS.observe(event.seconds)
 
 
 @_on(events.Resumed)
@@ -165,36 +155,12 @@ def _resumed(event: events.Resumed) -> None:
 
 @_on(events.CaughtUp)
 def _caught_up(event: events.CaughtUp) -> None:
-    _child(metrics.CAUGHT_UP_SECONDS, _prefix(event.stream)).observe(event.seconds, _exemplar(event.trace))
+    histogram = _child(metrics.CAUGHT_UP_SECONDS, _prefix(event.stream))
+    histogram.observe(event.seconds, _exemplar(event.trace))
 
 
 def _exemplar(trace: str) -> dict[str, str] | None:
     return {"trace_id": trace} if trace else None
-
-
-@_on(events.HandedOver)
-def _handed_over(event: events.HandedOver) -> None:
-    metrics.HANDOFF_LATENCY.observe(event.ms)
-
-
-@_on(events.Returned)
-def _returned(event: events.Returned) -> None:
-    _child(metrics.RETURNS, "yes" if event.moved else "no").inc()
-
-
-@_on(events.FellBehind)
-def _fell_behind(event: events.FellBehind) -> None:
-    _child(metrics.FELL_BEHIND, _prefix(event.stream)).inc()
-
-
-@_on(events.Resynced)
-def _resynced(event: events.Resynced) -> None:
-    _child(metrics.RESYNCS, event.reason).inc()
-
-
-@_on(events.HistoryReplaced)
-def _history_replaced(event: events.HistoryReplaced) -> None:
-    _child(metrics.HISTORY_REPLACED, event.reason).inc()
 
 
 @_on(events.Built)
@@ -205,11 +171,6 @@ def _built(event: events.Built) -> None:
     else:
         _child(metrics.SNAPSHOT_SIZE, prefix).observe(event.size)
         _child(metrics.SNAPSHOT_BUILD, prefix).observe(event.seconds)
-
-
-@_on(events.PageRead)
-def _page_read(event: events.PageRead) -> None:
-    _child(metrics.PAGE_READ, _prefix(event.stream)).observe(event.seconds)
 
 
 # -- live traffic ----------------------------------------------------------------------------------
@@ -230,16 +191,6 @@ def _fanned_out(event: events.FannedOut) -> None:
     _child(metrics.FAN_OUT_ENTRIES, prefix).observe(entries)
     _child(metrics.FAN_OUT_SOCKETS, prefix).observe(sockets)
     _child(metrics.DELIVERIES, prefix).inc(entries * sockets)
-
-
-@_on(events.HoleHealed)
-def _hole_healed(event: events.HoleHealed) -> None:
-    _child(metrics.LAYER_HOLES, _prefix(event.stream)).inc()
-
-
-@_on(events.LayerFailed)
-def _layer_failed(event: events.LayerFailed) -> None:
-    metrics.LAYER_FAILURES.inc()
 
 
 @_on(events.Answered)
@@ -268,11 +219,6 @@ def _sampled(event: events.Sampled) -> None:
     metrics.DRIFT_PERCENTAGE.set(100 * event.drifted / event.live if event.drifted > 1 and event.live else 0)
 
 
-@_on(events.Drifted)
-def _drifted(event: events.Drifted) -> None:
-    _child(metrics.DRIFT_REPORTS, _prefix(event.stream)).inc()
-
-
 @_on(events.BreakerMoved)
 def _breaker_moved(event: events.BreakerMoved) -> None:
     _open[event.name] += 1 if event.is_open else -1  # each log has one
@@ -285,16 +231,25 @@ def _ended(event: events.Ended) -> None:
     _child(metrics.SOCKETS_CLOSED, code).inc()
 
 
-@_on(events.CleanupFailed)
-def _cleanup_failed(event: events.CleanupFailed) -> None:
-    metrics.CLEANUP_ERRORS.inc()
+# -- what is told in a line ------------------------------------------------------------------------
 
-
-@_on(events.Reaped)
-def _reaped(event: events.Reaped) -> None:
-    metrics.NODES_REAPED.inc()
-
-
-@_on(events.Draining)
-def _draining(event: events.Draining) -> None:
-    metrics.DRAINS.inc()
+_handlers.update(
+    {
+        events.ReportIgnored: lambda event: _child(metrics.CLIENT_REPORTS, "ignored").inc(),
+        events.Welcomed: lambda event: metrics.WELCOME_SECONDS.observe(event.seconds),
+        events.HandedOver: lambda event: metrics.HANDOFF_LATENCY.observe(event.ms),
+        events.Returned: lambda event: _child(metrics.RETURNS, "yes" if event.moved else "no").inc(),
+        events.FellBehind: lambda event: _child(metrics.FELL_BEHIND, _prefix(event.stream)).inc(),
+        events.Resynced: lambda event: _child(metrics.RESYNCS, event.reason).inc(),
+        events.HistoryReplaced: lambda event: _child(metrics.HISTORY_REPLACED, event.reason).inc(),
+        events.PageRead: lambda event: _child(metrics.PAGE_READ, _prefix(event.stream)).observe(
+            event.seconds
+        ),
+        events.HoleHealed: lambda event: _child(metrics.LAYER_HOLES, _prefix(event.stream)).inc(),
+        events.LayerFailed: lambda event: metrics.LAYER_FAILURES.inc(),
+        events.Drifted: lambda event: _child(metrics.DRIFT_REPORTS, _prefix(event.stream)).inc(),
+        events.CleanupFailed: lambda event: metrics.CLEANUP_ERRORS.inc(),
+        events.Reaped: lambda event: metrics.NODES_REAPED.inc(),
+        events.Draining: lambda event: metrics.DRAINS.inc(),
+    }
+)
