@@ -21,7 +21,8 @@ from .protocol.bucket import TokenBucket
 from .protocol.position import Position
 from .sessions import storable
 
-QUIET = 60.0  # seconds in which one client's drift on one stream is dealt with once
+QUIET = 60.0  # seconds in which one client's drift on one stream is reported once, and healed so often:
+HEALS = 3  # a client finds it, too, by the heads of a PING, and asks again while its snapshot is on the way
 REPORTS = 20  # rows that one identity, or one address of guests, may ask for at once; then as many in QUIET
 REMEMBERED = 10_000  # clients, and identities or addresses
 PER_IDENTITY = 100  # rows that are kept
@@ -71,17 +72,16 @@ class Watch:
     """What one process does about drift, in memory."""
 
     def __init__(self) -> None:
-        self._dealt_with: OrderedDict[Hashable, float] = OrderedDict()
+        self._seen: OrderedDict[Hashable, tuple[float, int]] = OrderedDict()
         self._reports: OrderedDict[str, TokenBucket] = OrderedDict()
 
-    def is_new(self, client: Hashable, stream: str, now: float) -> bool:
-        """Whether a client's drift on a stream is to be dealt with: with a snapshot, and a report."""
-        last = self._dealt_with.get((client, stream))
-        if last is not None and now - last < QUIET:
-            return False
-        self._dealt_with.pop((client, stream), None)
-        _remember(self._dealt_with, (client, stream), now)
-        return True
+    def times(self, client: Hashable, stream: str, now: float) -> int:
+        """How often a client drifted on a stream, this time included, in the minute since it first did."""
+        since, count = self._seen.pop((client, stream), (now, 0))
+        if now - since >= QUIET:
+            since, count = now, 0
+        _remember(self._seen, (client, stream), (since, count + 1))
+        return count + 1
 
     def may_report(self, crowd: str, now: float) -> bool:
         """Whether it is worth a row.

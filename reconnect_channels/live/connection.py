@@ -36,7 +36,7 @@ Receive = Callable[[], Awaitable[Event]]
 TICK = 5.0  # seconds between looks at the clock
 FAREWELL = 10.0  # seconds that a peer has to take our close
 VERIFIED = 10.0  # seconds that a compared head counts as verified
-DRIFTS_ON = "its position was wrong a moment ago, too"
+DRIFTS_ON = "its position is wrong again and again"
 NO_SUCH_STREAM = (403, Reason.FORBIDDEN, "no such stream")
 
 
@@ -480,15 +480,17 @@ class Connection:
         return decision
 
     def _drifted(self, stream: str, position: Position | None, checksum: int | None) -> bool:
-        """Reports it; False where the client's drift on the stream was dealt with less than a minute ago."""
-        now, watch = self.loop.time(), self.hub.drifts
-        if self.place is None or position is None or not watch.is_new(self.place, stream, now):
+        """Reports it; False where the client drifts on the stream again and again."""
+        if self.place is None or position is None:
             return False
-        self.tell(events.Drifted(self.session, stream, position, checksum))
-        if watch.may_report(self.crowd or "", now):
-            found = (stream, *self.place, position, checksum, self.trace)
-            self.hub.spawn(workers.run(drift.report, *found))
-        return True
+        now, watch = self.loop.time(), self.hub.drifts
+        times = watch.times(self.place, stream, now)
+        if times == 1:
+            self.tell(events.Drifted(self.session, stream, position, checksum))
+            if watch.may_report(self.crowd or "", now):
+                found = (stream, *self.place, position, checksum, self.trace)
+                self.hub.spawn(workers.run(drift.report, *found))
+        return times <= drift.HEALS
 
 
 async def serve(

@@ -190,7 +190,7 @@ async def test_a_wrong_checksum_is_answered_with_a_snapshot_and_reported(seq: in
     assert (report.client_checksum, report.server_checksum) == (wrong.checksum, right.checksum)
 
 
-async def test_drift_is_answered_with_a_snapshot_once_a_minute_and_counted_in_one_report(
+async def test_drift_is_answered_with_few_snapshots_a_minute_and_counted_in_one_report(
     monkeypatch: pytest.MonkeyPatch,
 ):
     entries = await publish_all(A, range(3))
@@ -200,12 +200,16 @@ async def test_drift_is_answered_with_a_snapshot_once_a_minute_and_counted_in_on
         welcome = await peer.greet({A: wrong}, client_id=client_id)
         await peer.sync(A)
     await drift_reports(1)
+    for _ in range(drift.HEALS - 1):
+        async with Peer(Board) as peer:
+            await peer.greet({A: wrong}, client_id=client_id, identity=welcome["identity"])
+            assert (await peer.sync(A))["reason"] == "diverged"
     for _ in range(3):
         async with Peer(Board) as peer:
             await peer.greet({A: wrong}, client_id=client_id, identity=welcome["identity"])
             error = await peer.hear("ERROR")
             assert (error["code"], error["streams"], error["retry_after_ms"]) == (429, [A], 60_000)
-    monkeypatch.setattr(drift.Watch, "is_new", lambda *_: True)  # as on another node
+    monkeypatch.setattr(drift.Watch, "times", lambda *_: 1)  # as on another node
     async with Peer(Board) as peer:
         await peer.greet({A: wrong}, client_id=client_id, identity=welcome["identity"])
         assert (await peer.sync(A))["reason"] == "diverged"
