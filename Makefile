@@ -146,6 +146,9 @@ test-sqlite: .venv/.dev ## all tests on SQLite but those of faults and browsers
 test-postgres: .venv/.dev ## the tests that touch the database, on PostgreSQL
 	@$(PYTEST) -n 2 -m "database and not (faults or browser)" --db=postgres
 
+# What these repeat of the stage on SQLite needs fewer examples.
+stage-postgres stage-python-%: export HYPOTHESIS_PROFILE ?= few
+
 # `make test` runs short storms, and not all of them; `make test-faults` those of a minute (FAULT_SECONDS=...).
 stage-faults: export FAULT_TESTS := faults and not browser and not slow
 stage-faults: export FAULT_SECONDS := 5

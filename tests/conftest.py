@@ -3,9 +3,24 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import services
 from tests.servers import Server
+
+# The same examples on every run, and a blob for each failure. HYPOTHESIS_PROFILE says how many: a quarter
+# ("few") where a stage repeats what another does, or new ones and many more of them ("search").
+for name, examples in {"repeatable": 100, "few": 25, "search": 2_000}.items():
+    settings.register_profile(
+        name,
+        max_examples=examples,
+        derandomize=name != "search",
+        deadline=None,
+        print_blob=True,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
 @pytest.fixture(scope="session")

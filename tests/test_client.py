@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -269,7 +269,6 @@ def test_an_incomplete_page_is_acknowledged_whatever_its_size():
     assert not reader.live
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_whatever_is_repeated_dropped_or_swapped_only_the_true_history_is_applied(data):
     """The frames of 30 entries, mangled; after each refusal the server answers from the position."""
@@ -505,7 +504,6 @@ def test_the_outbox_is_bounded_by_bytes_too():
     assert len(outbox) == 2
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.sampled_from(["put", "due", "ack", "again", "final", "order", "drop", "open", "withdraw"]),

@@ -351,7 +351,8 @@ steps = st.lists(
 
 
 @hypothesis_settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=hypothesis_settings.default.max_examples // 2,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(steps=steps)
 def test_both_ways_to_claim_answer_every_sequence_of_messages_alike(outbox, steps):

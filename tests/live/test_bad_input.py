@@ -112,7 +112,8 @@ NAMES = ["ref", "streams", "id", "n", "producer", "stream", "payload", "parts", 
     st.lists(st.tuples(st.sampled_from(KINDS), st.dictionaries(st.sampled_from(NAMES), VALUES)), max_size=20)
 )
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None
+    max_examples=settings.default.max_examples // 4,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 async def test_random_fields_end_in_an_answer_or_in_one_close(frames: list[tuple[str, dict[str, Any]]]):
     async with Peer() as peer:

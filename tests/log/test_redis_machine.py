@@ -83,8 +83,7 @@ def test_the_log_in_redis_is_a_list_with_proofs(location):
 
     Machine.log = log
     try:
-        run_state_machine_as_test(
-            Machine, settings=settings(max_examples=50, stateful_step_count=25, deadline=None)
-        )
+        examples = settings.default.max_examples // 2
+        run_state_machine_as_test(Machine, settings=settings(max_examples=examples, stateful_step_count=25))
     finally:
         log.endpoint.close()

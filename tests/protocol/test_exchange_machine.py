@@ -437,5 +437,5 @@ def offending(claims: dict[str, Any]) -> list[str]:
 
 TestConversation = Conversation.TestCase
 TestConversation.settings = settings(
-    max_examples=max(150, settings.default.max_examples), stateful_step_count=50
+    max_examples=settings.default.max_examples * 3 // 2, stateful_step_count=50
 )
