@@ -126,7 +126,7 @@ MAIN = $(eval MAIN := $(shell $(BIN)/python -c 'import sys; print("%d.%d" % sys.
 OTHERS = $(eval OTHERS := $(foreach v,$(filter-out $(MAIN),$(VERSIONS)),$(if $(shell scripts/pythons $v),$v)))$(OTHERS)
 MISSING = $(filter-out $(MAIN) $(OTHERS),$(VERSIONS))
 
-# Only stages that don't wait on clocks run side by side with others that fill a core.
+# Without what is marked slow. Only stages that don't wait on clocks run side by side with others that fill a core.
 test: .venv/bin/python ## set up and run everything: linters, all tests, the client's tests, other CPythons
 	@rm -rf .results && mkdir .results
 	@$(MAKE) --no-print-directory -j4 .venv/.dev node-modules chromium programs $(OTHERS:%=.venv-%/.test)
@@ -141,11 +141,12 @@ stage-%:
 
 .PHONY: test-sqlite test-postgres test-faults test-browser test-client
 test-sqlite: .venv/.dev ## all tests on SQLite but those of faults and browsers
-	@$(BIN)/pytest -n 2 -m "not (faults or browser)"
+	@$(BIN)/pytest -n 2 -m "not (faults or browser$(NOR_SLOW))"
 
 test-postgres: .venv/.dev ## the tests that touch the database, on PostgreSQL
-	@$(PYTEST) -n 2 -m "database and not (faults or browser)" --db=postgres
+	@$(PYTEST) -n 2 -m "database and not (faults or browser$(NOR_SLOW))" --db=postgres
 
+stage-sqlite stage-postgres: export NOR_SLOW := $() or slow
 # What these repeat of the stage on SQLite needs fewer examples.
 stage-postgres stage-python-%: export HYPOTHESIS_PROFILE ?= few
 
@@ -154,7 +155,7 @@ stage-faults: export FAULT_TESTS := faults and not browser and not slow
 stage-faults: export FAULT_SECONDS := 5
 
 test-faults: .venv/.dev ## cut networks and kill processes, a minute each
-	@$(PYTEST) -m "$(or $(FAULT_TESTS),faults and not browser)"
+	@$(PYTEST) -n 2 --dist loadscope -m "$(or $(FAULT_TESTS),faults and not browser)"
 
 # `make test` leaves out the long ones, `make test-browser` runs them all.
 stage-browser: export BROWSER_TESTS := browser and not slow
@@ -165,8 +166,9 @@ test-browser: .venv/.dev ## drive a real Chromium
 test-client: node-modules ## the client's unit tests
 	@if [ -d client/node_modules ]; then $(NPM) test; else echo "skipped: client/ is not there yet"; fi
 
-# Without the folders that need a browser or more servers than such an environment has.
-UNIT = --ignore=tests/browser --ignore=tests/deploy --ignore=tests/docs --ignore=tests/faults --ignore=tests/test_quickstart.py
+# Without what needs a browser or more servers than such an environment has, or is the same for all.
+UNIT = --ignore=tests/browser --ignore=tests/deploy --ignore=tests/docs --ignore=tests/faults
+UNIT += --ignore=tests/test_quickstart.py --ignore=tests/test_packaging.py
 
 test-python-%: .venv-%/.test
 	@.venv-$*/bin/python -c 'import django, sys; print("CPython", sys.version.split()[0], "with Django", django.__version__)'

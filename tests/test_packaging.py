@@ -34,7 +34,6 @@ def names(tmp_path: Path) -> set[str]:
         return set(archive.namelist())
 
 
-@pytest.mark.slow
 def test_the_wheel_holds_the_package_and_nothing_else(names: set[str]) -> None:
     files = {path for pattern in SHIPPED for path in PACKAGE.glob(pattern) if path.is_file()}
     expected = {path.relative_to(ROOT).as_posix() for path in files if "__pycache__" not in path.parts}

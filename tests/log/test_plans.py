@@ -9,7 +9,7 @@ import pytest
 from tests.servers import ROOT, Server
 from tests.services import postgres_url
 
-pytestmark = [pytest.mark.servers, pytest.mark.slow]
+pytestmark = pytest.mark.servers
 
 
 def rows(text: str) -> list[list[str]]:
