@@ -13,7 +13,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
-from .. import erasure
+from .. import erasure, registry
 from ..models import ClientSession
 from ..protocol.codes import in_words
 from ..revocation import Cause, record
@@ -24,7 +24,10 @@ from .orders import Order
 from .overview import overview
 from .people import identities, name_people, short
 
-MISSED = "A server that misses the news finds the order within a second, or once it reaches the database."
+MISSED = (
+    "A server that misses the news finds the order within a second; one that can't reach the database for a "
+    "minute misses it."
+)
 
 
 class State(admin.SimpleListFilter):
@@ -102,6 +105,7 @@ RESYNC = Order(
 
 
 def _erase(session: ClientSession) -> None:
+    registry.load()  # whose `reduce` folds the stored states anew
     erased = erasure.erase(session.identity)
     if erased.failed:
         names = ", ".join(sorted(erased.failed))
