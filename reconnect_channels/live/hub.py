@@ -1,56 +1,48 @@
 """The hub: one per process, event loop and layer alias (design 9.2).
 
-The channel layer is a wake-up with the entries inlined, never the truth: the hub takes an entry only
-if its checksum continues its own, fills holes from the log once for all its sockets, and compares its
-whole positions with the log's regularly. A layer that drops, repeats or reorders costs time, never
-correctness.
+What sockets share: feeds of streams (`healing` keeps them equal to the log), reads, sessions, rights.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from .. import announcement, drift, news, workers
+from .. import drift
 from ..conf import settings
 from ..log import all_logs, log_for
 from ..log.base import Mismatch, Run
 from ..protocol.codes import Resync
-from ..protocol.entry import Entry
 from ..protocol.position import Position
 from ..protocol.recovery import Head
 from ..protocol.window import PAGE_ENTRIES, Page, Slice
 from ..publication import node_clock
 from ..snapshots import Snapshot
 from ..telemetry import events
-from . import drain, orders
+from . import orders
 from .admission import Admission
 from .breaker import Reader
 from .builds import Builds
 from .drain import Leaving, Terminations
 from .feed import Feed, Tap
 from .fencing import Holders, Rank, Session
-from .heads import Heads
+from .healing import Healing
 from .reads import Reads
-from .registrar import Registrar
 from .rights import Rights
 from .roster import Roster
-from .wakeups import Wakeups
+from .services import Services
 
 if TYPE_CHECKING:
     from .connection import Connection
 
 logger = logging.getLogger(__name__)
 
-AFTER_BURST = 0.25  # seconds; finds the lost tail of a burst
-REGROUP = 6 * 3600.0  # channels-redis forgets group members after a day
 PARTING = 3.0  # seconds that leaving may take
-JUMP = 2_000  # entries behind: begin the window anew instead of filling it
 
 _hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
 
@@ -89,18 +81,12 @@ class Hub:
         self.admission = Admission(loop.time())
         self.drifts = drift.Watch()
         self.draining: asyncio.Task[int] | None = None
-        self._alias = alias
-        self._wakeups: Wakeups
         self._reader = Reader(self.spawn, self._healed)
         self._reads = Reads(self.spawn, loop)
-        self._heads = Heads(self.spawn, self._reader.read, self._position, self._observe)
+        self.healing = Healing(self.feeds, self._reader, self.spawn, self._reads.forget)
         self._builds = Builds(self.spawn)
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._registrar: Registrar | None = None
-        self._services: list[asyncio.Task[None]] = []
-        self._resting: asyncio.TimerHandle | None = None
-        self._suspects: set[str] = set()
-        self._suspicion: asyncio.TimerHandle | None = None
+        self._services = Services(self, alias)
         self._terminations = Terminations(self)
         self._terminations.watch()
         self.clock_known = self.spawn(self._learn_clock())
@@ -129,7 +115,7 @@ class Hub:
         """Registers interest in a stream; entries come once the tap is in `feed.live`."""
         feed = self.feeds.get(name)
         if feed is None:
-            self._start()
+            self._services.start()
             feed = self.feeds[name] = Feed(name, self.loop)
         if feed.expiry is not None:
             feed.expiry.cancel()
@@ -143,7 +129,7 @@ class Hub:
         Only for who may read it. First the layer, then the log: nothing falls between.
         """
         if feed.grouped is None:
-            feed.grouped = self.spawn(self._wakeups.group(feed.name))
+            feed.grouped = self.spawn(self._services.wakeups.group(feed.name))
         await asyncio.shield(feed.grouped)
         return await self.head(feed.name)
 
@@ -163,13 +149,13 @@ class Hub:
             feed.filling.cancel()
         self.forget_snapshot(feed)
         self.spawn(self._ungroup(feed))
-        self._rest()
+        self._services.rest()
 
     async def _ungroup(self, feed: Feed) -> None:
         if feed.grouped is not None:
             await asyncio.wait([feed.grouped])
             if feed.name not in self.feeds:
-                await self._wakeups.ungroup(feed.name)
+                await self._services.wakeups.ungroup(feed.name)
 
     # -- sessions ----------------------------------------------------------------------------------
 
@@ -180,72 +166,14 @@ class Hub:
 
     def seat(self, session: Session, rank: Rank, connection: Connection) -> None:
         """A socket was greeted."""
-        self._start()
+        self._services.start()
         self.roster.enter(session, rank, connection, self.loop.time())
 
     def unseat(self, session: Session, connection: Connection, code: int | None) -> None:
         """A socket that was greeted has ended. Synchronous: safe under cancellation."""
         self.holders.leave(session, connection)
         self.roster.leave(session, connection, code)
-        self._rest_soon()
-
-    # -- services ----------------------------------------------------------------------------------
-
-    def _start(self) -> None:
-        if self._services:
-            return
-        announcement.listeners.add(self._listen)
-        news.receivers.add(self._listen_news)
-        self._wakeups = Wakeups(
-            self._alias, self._followed, self.receive, self.suspect, partial(news.hear, self)
-        )
-        self._registrar = Registrar(self.roster, self._wakeups, self._followed, self._drain, self._revive)
-        services = self._wakeups.run(), self._check(), self._registrar.run()
-        self._services = [self.spawn(service) for service in services]
-
-    def _drain(self) -> None:
-        drain.begin(self)
-
-    def _revive(self) -> None:
-        """Other nodes took this one for dead, and cleared up after it: it begins a new life."""
-        logger.warning("Node %s was taken for dead by others: it is registered anew", self.node)
-        old = self._wakeups
-        self._stop()
-        self._start()
-        for name in self._followed():
-            self.spawn(old.ungroup(name))
-            self.feeds[name].grouped = self.spawn(self._wakeups.group(name))
-
-    def _rest_soon(self) -> None:
-        if self._services and not self.roster.live and self._resting is None:
-            wait = max(settings().GRACE, settings().SESSION_FLUSH)
-            self._resting = self.loop.call_later(wait, self._rested)
-
-    def _rested(self) -> None:
-        self._resting = None
-        self._rest()
-
-    def _rest(self) -> None:
-        """Ends the services when there is nothing to do."""
-        if self.feeds or self.roster.live:
-            return
-        if self._registrar is not None and self._registrar.busy:
-            self._rest_soon()
-        else:
-            self._stop()
-
-    def _stop(self) -> None:
-        announcement.listeners.discard(self._listen)
-        news.receivers.discard(self._listen_news)
-        if self._registrar is not None:
-            self._registrar.stop()
-        services, self._services = self._services, []
-        for task in services:
-            task.cancel()
-        for timer in (self._suspicion, self._resting):
-            if timer is not None:
-                timer.cancel()
-        self._suspicion = self._resting = None
+        self._services.rest_soon()
 
     async def part(self) -> None:
         """Leaves the layer and the rows at once, after the last socket: servers end without a goodbye.
@@ -257,9 +185,7 @@ class Hub:
             if feed.expiry is not None:
                 feed.expiry.cancel()
             del self.feeds[feed.name]
-        services = self._services
-        self._stop()
-        goodbyes = [*services, *(self.spawn(self._ungroup(feed)) for feed in left)]
+        goodbyes = [*self._services.stop(), *(self.spawn(self._ungroup(feed)) for feed in left)]
         if goodbyes:
             await asyncio.wait(goodbyes, timeout=PARTING)
 
@@ -275,172 +201,26 @@ class Hub:
         self.feeds.clear()
         for feed in feeds:
             await self._ungroup(feed)
-        services = self._services
-        self._stop()
-        await asyncio.gather(*services, return_exceptions=True)  # they say goodbye
+        await asyncio.gather(*self._services.stop(), return_exceptions=True)  # they say goodbye
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _followed(self) -> list[str]:
+    def followed(self) -> list[str]:
+        """The streams that the layer tells of."""
         return [feed.name for feed in self.feeds.values() if feed.grouped is not None]
-
-    async def _check(self) -> None:
-        """Compares whole positions with the log's (design 9.2), and keeps the group memberships young."""
-        regrouped = self.loop.time()
-        while True:
-            await asyncio.sleep(settings().HEAD_CHECK)
-            names = [feed.name for feed in self.feeds.values() if feed.taps and feed.window is not None]
-            results = await asyncio.gather(*map(self.head, names), return_exceptions=True)
-            if any(isinstance(result, Exception) for result in results):
-                logger.warning("Heads of %d streams couldn't be checked", len(names))
-            aged = self.loop.time() - regrouped > REGROUP
-            if aged:
-                regrouped = self.loop.time()
-                self.spawn(self._wakeups.renew())
-            for feed in self.feeds.values():
-                if feed.grouped is not None and feed.grouped.done() and (aged or not feed.grouped.result()):
-                    feed.grouped = self.spawn(self._wakeups.group(feed.name))
 
     def _healed(self) -> None:
         """The log answers again: what was missed meanwhile is read now, not at the next check."""
         for name in self.feeds:
-            self.suspect(name)
+            self.healing.suspect(name)
 
-    def suspect(self, name: str) -> None:
-        """Has a stream's head compared soon; many suspicions are one read."""
-        self._suspects.add(name)
-        if self._suspicion is None and self._services:
-            self._suspicion = self.loop.call_later(AFTER_BURST, self._examine)
-
-    def _examine(self) -> None:
-        self._suspicion = None
-        names, self._suspects = self._suspects, set()
-        for name in names:
-            if name in self.feeds:
-                self._heads.request(name)
-
-    # -- write: announcements ----------------------------------------------------------------------
-
-    def _listen(self, entries: Sequence[Entry]) -> None:
-        """Called in the publisher's thread."""
-        try:
-            self.loop.call_soon_threadsafe(self.receive, entries[0].stream, entries)
-        except RuntimeError:  # the loop was closed under us
-            announcement.listeners.discard(self._listen)
-
-    def _listen_news(self, told: list[tuple[str, news.Fields]]) -> None:
-        """Called in the thread that tells."""
-        try:
-            self.loop.call_soon_threadsafe(news.hear, self, told)
-        except RuntimeError:  # the loop was closed under us
-            news.receivers.discard(self._listen_news)
-
-    def receive(self, stream: str, entries: Sequence[Entry]) -> None:
-        """Takes announced entries; without any it is a mere wake-up."""
-        feed = self.feeds.get(stream)
-        if feed is None or feed.window is None:
-            return
-        if entries:
-            node_clock.observe(entries[-1].clock)
-        if not entries or not feed.accept(list(entries)):
-            events.emit(events.HoleHealed(stream))
-            self._fill_soon(feed)
-
-    def _fill_soon(self, feed: Feed) -> asyncio.Task[None]:
-        if feed.filling is None or feed.filling.done():
-            feed.filling = self.spawn(self._fill(feed))
-        return feed.filling
-
-    async def fill(self, feed: Feed) -> None:
-        """Brings the hub up to the log's head; many callers share one read."""
-        await asyncio.shield(self._fill_soon(feed))
-
-    async def _fill(self, feed: Feed) -> None:
-        log = log_for(feed.name)
-        while feed.window is not None:
-            position = feed.position
-            try:
-                run: Run = await self._reader.read(log, log.read, feed.name, position, PAGE_ENTRIES)
-            except Mismatch as mismatch:
-                if feed.position == position:
-                    await self._mismatched(feed, position, mismatch)
-                    return
-                continue
-            if run.head.seq - position.seq > JUMP and feed.position == position:
-                feed.jump(run.head.position)  # the position was proven; who is behind reads the log
-                return
-            fits = feed.accept([entry for entry in run.entries if entry.seq > feed.position.seq])
-            if not fits and feed.position.epoch == run.head.epoch:  # one is missing, or isn't what it was
-                await self._mismatched(feed, feed.position, Mismatch(Resync.DIVERGED, run.head))
-                return
-            if feed.position.seq >= run.head.seq:
-                return
-
-    async def _mismatched(self, feed: Feed, position: Position, mismatch: Mismatch) -> None:
-        """The hub's own position isn't in the log: proof of another history (design 5.7)."""
-        head = mismatch.head
-        if mismatch.reason is Resync.EPOCH:
-            self._replace(feed, head.position, Resync.EPOCH)
-        elif mismatch.reason is Resync.TRIMMED:
-            feed.restart(head.position)
-            for tap in list(feed.live):
-                feed.live.pop(tap)
-                tap.resync(Resync.TRIMMED)
-        else:
-            logger.error("The log of %s was rewritten below %d: new epoch", feed.name, position.seq)
-            head = await workers.run(log_for(feed.name).new_epoch, feed.name, head.epoch)
-            self._replace(feed, head.position, Resync.REWOUND)
-
-    def _replace(self, feed: Feed, position: Position, reason: Resync) -> None:
-        self._reads.forget(feed.name)
-        events.emit(events.HistoryReplaced(feed.name, reason))
-        feed.replace(position, reason)
-
-    # -- read: heads, pages, snapshots -------------------------------------------------------------
+    # -- reads: heads, pages, snapshots ------------------------------------------------------------
 
     async def head(self, name: str) -> Head:
-        """The head of a stream, read from the primary after this call; many callers are one query.
-
-        Callers that come while a read runs wait for the next one. The hub compares its own position
-        with what was read, and heals itself, before the answer comes.
-        """
-        return await self._heads.read(name)
-
-    def _position(self, name: str) -> Position | None:
-        feed = self.feeds.get(name)
-        return feed.position if feed is not None and feed.window is not None else None
-
-    async def _observe(self, name: str, head: Head, before: Position | None, started: float) -> Head:
-        node_clock.observe(head.clock)
-        feed = self.feeds.get(name)
-        if feed is not None:
-            head = await self._compare(feed, head, before)
-            feed.verified_at = max(feed.verified_at, started)
-        return head
-
-    async def _compare(self, feed: Feed, head: Head, before: Position | None) -> Head:
-        if feed.window is None:
-            feed.restart(head.position)
-            return head
-        at = feed.position
-        if head.epoch != at.epoch:
-            if before is None or before.epoch == at.epoch:  # else the read is older than the change
-                self._replace(feed, head.position, Resync.EPOCH)
-        elif before is not None and before.epoch == head.epoch and head.seq < before.seq:
-            await self._mismatched(feed, before, Mismatch(Resync.REWOUND, head))
-        elif head.seq > at.seq:
-            while feed.position.epoch == head.epoch and feed.position.seq < head.seq:
-                await self.fill(feed)
-        elif feed.window.checksum_at(head.seq) not in (None, head.checksum):
-            await self._mismatched(feed, at, Mismatch(Resync.DIVERGED, head))
-        else:
-            return head
-        if feed.position.epoch != head.epoch:
-            log = log_for(feed.name)
-            return (await self._reader.read(log, log.heads, [feed.name]))[feed.name]  # type: ignore[no-any-return]
-        return head
+        """The head of a stream, read from the primary after this call; the hub has healed itself by then."""
+        return await self.healing.head(name)
 
     async def page(self, feed: Feed, after: Position, max_bytes: int | None = None) -> Page:
         """The next page after a position, from the ring or the log; the same page is read once.
@@ -457,7 +237,7 @@ class Hub:
         )
         page = entries.page_after(after, max_bytes) or Page(after, after, [], 0, True)
         if page.to.epoch == feed.position.epoch and page.to.seq > feed.position.seq:
-            await self.fill(feed)
+            await self.healing.fill(feed)
         return page
 
     async def _read_page(self, name: str, after: Position) -> Slice:

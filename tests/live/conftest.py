@@ -4,8 +4,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from reconnect_channels.live import connection
-from reconnect_channels.live import hub as hubs
+from reconnect_channels.live import connection, healing
 from reconnect_channels.telemetry import events
 from reconnect_channels.testing import closed_hub
 from tests.live.layers import CORE, LAYERS, PUBSUB, FaultyLayer, use_layer
@@ -40,7 +39,7 @@ def told() -> Iterator[list[NamedTuple]]:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clocks are looked at every few milliseconds, so that short limits come true soon."""
     monkeypatch.setattr(connection, "TICK", 0.01)
-    monkeypatch.setattr(hubs, "AFTER_BURST", 0.01)
+    monkeypatch.setattr(healing, "AFTER_BURST", 0.01)
 
 
 @pytest.fixture

@@ -185,7 +185,7 @@ async def test_it_closes_with_the_first_probe_after_the_repair_and_live_sockets_
         await other.greet()
         await make_ill(sick, other)
         await publish_elsewhere(A, [2, 3])
-        get_hub().suspect(A)
+        get_hub().healing.suspect(A)
         await refused(other)
         assert live.kinds(A).count("ERROR") == 0
         sick.ill = False

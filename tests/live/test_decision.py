@@ -426,7 +426,7 @@ async def test_a_log_with_a_missing_entry_gets_a_new_epoch_and_not_an_endless_se
         await live.sync(A)
         with unheard():
             await publish_with_a_hole()
-        get_hub().suspect(A)
+        get_hub().healing.suspect(A)
         frame = await live.sync(A)
         while frame["type"] == "SYNC_DELTA":  # what lies before the hole may come
             assert frame["to"] <= 4

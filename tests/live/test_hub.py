@@ -9,7 +9,7 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from reconnect_channels import announcement, news
-from reconnect_channels.live import hub as hubs
+from reconnect_channels.live import healing
 from reconnect_channels.live.hub import get_hub
 from reconnect_channels.log import log_for
 from reconnect_channels.log.database import DatabaseLog
@@ -120,7 +120,7 @@ async def unannounced(payloads: list[Any]) -> list[Entry]:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch, configure: Callable[..., None]) -> None:
     """No head check heals anything within the test."""
-    monkeypatch.setattr(hubs, "AFTER_BURST", 60)
+    monkeypatch.setattr(healing, "AFTER_BURST", 60)
     configure(HEAD_CHECK=60)
 
 
@@ -203,7 +203,7 @@ async def test_a_layer_message_that_cannot_be_read_stops_nothing(
 async def test_a_layer_that_fails_drops_no_socket_and_is_joined_again(
     faulty: FaultyLayer, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(hubs, "AFTER_BURST", 0.01)
+    monkeypatch.setattr(healing, "AFTER_BURST", 0.01)
     async with StreamCommunicator(Alone.as_asgi(), "/ws/") as one:
         await follow(one)
         await grouped(faulty)
@@ -215,7 +215,7 @@ async def test_a_layer_that_fails_drops_no_socket_and_is_joined_again(
             faulty.repair()
             await grouped(faulty)
             await has_all(one, 1)
-            monkeypatch.setattr(hubs, "AFTER_BURST", 60)
+            monkeypatch.setattr(healing, "AFTER_BURST", 60)
             await publish_elsewhere(A, [2])
             for each in (one, two):
                 await has_all(each, 2)
@@ -293,7 +293,7 @@ async def test_entries_that_pile_up_while_the_loop_is_busy_go_out_as_one_frame()
         await peer.hear("SYNC_DELTA", complete=True)
         entries = await unannounced(list(range(50)))
         for entry in entries:  # fifty announcements between two turns of the loop
-            get_hub().receive(A, [entry])
+            get_hub().healing.receive(A, [entry])
         frame = await peer.sync(A)
         assert (frame["from"], frame["to"]) == (0, 50)
         await publish_all(A, ["alone"])
@@ -396,7 +396,7 @@ async def test_what_may_not_be_read_costs_neither_the_log_nor_the_layer(faulty: 
         await peer.hear("ERROR", code=403, ref=1)
         await peer.hear("SYNC_DELTA", complete=True)
         await unannounced([1])
-        get_hub().suspect(A)  # after it, every older suspicion was looked into too
+        get_hub().healing.suspect(A)  # after it, every older suspicion was looked into too
         await peer.hear("SYNC_DELTA", to=1)
         assert [stream.name async for stream in Stream.objects.all()] == [A]
         assert set(faulty.groups) == {announcement.group_name(A), news.GROUP}

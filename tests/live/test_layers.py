@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from reconnect_channels import announcement
-from reconnect_channels.live import hub as hubs
+from reconnect_channels.live import healing
 from reconnect_channels.live.hub import close_hub
 from reconnect_channels.telemetry.events import HoleHealed
 from reconnect_channels.testing import StreamCommunicator
@@ -113,7 +113,7 @@ async def test_entries_of_another_process_come_through_redis(
         one.subscribe(A)
         await one.live(A)
         await asyncio.sleep(0.3)  # pub/sub doesn't say when Redis has subscribed
-        monkeypatch.setattr(hubs, "AFTER_BURST", 60)
+        monkeypatch.setattr(healing, "AFTER_BURST", 60)
         with another_process(backend, redis_url) as publish:
             for n in range(1, 21):
                 await asyncio.to_thread(publish, n)
