@@ -15,18 +15,18 @@ from ..protocol import exchange, frames
 from ..protocol.codes import Close, Reason, Resync
 from ..protocol.exchange import Exchange, Limits
 from ..protocol.position import Position
-from ..protocol.recovery import Answer, Decision, decide, known_checksum, needs_checksum
-from ..protocol.subscription import Drift, State, Subscription
+from ..protocol.subscription import State, Subscription
 from ..publication import node_clock
 from ..telemetry import events, tracing
 from ..telemetry.flight import Flight
-from .breaker import BreakerOpen, retry_after_ms
+from .breaker import retry_after_ms
 from .delivery import Delivery
 from .fencing import Session
 from .greeting import greet
 from .hub import get_hub
+from .joining import DRIFTS_ON, NO_SUCH_STREAM, join
 from .sending import Send, Sender
-from .tap import UNREADABLE, StreamTap
+from .tap import StreamTap
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +36,6 @@ Receive = Callable[[], Awaitable[Event]]
 TICK = 5.0  # seconds between looks at the clock
 FAREWELL = 10.0  # seconds that a peer has to take our close
 VERIFIED = 10.0  # seconds that a compared head counts as verified
-DRIFTS_ON = "its position is wrong again and again"
-NO_SUCH_STREAM = (403, Reason.FORBIDDEN, "no such stream")
 
 
 def _limits() -> Limits:
@@ -74,12 +72,12 @@ class Connection:
         self.access = Access(consumer, scope)
         self.delivery = Delivery(self)
         self.session = secrets.token_hex(8)
-        self._asking = asyncio.Lock()
+        self.asking = asyncio.Lock()
         self._welcomed: asyncio.Event | None = asyncio.Event()  # until it was
         self._receive = receive
         self._reader: asyncio.Task[Event | None] | None = None  # while the consumer doesn't ask
         self._receiver: asyncio.Task[Any] | None = None  # the consumer's, while it asks
-        self._taps: dict[Subscription, StreamTap] = {}
+        self.taps: dict[Subscription, StreamTap] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._accepted = False
         self._opened = self.loop.time()
@@ -190,7 +188,7 @@ class Connection:
 
     def caught_up(self) -> None:
         """One of its streams is live; the first time that all are, it has arrived here."""
-        self._settled()
+        self.settled()
         if self._current or self.place is None:
             return
         self._current = all(one.state is State.LIVE for one in self.exchange.subscriptions.values())
@@ -210,7 +208,7 @@ class Connection:
             self.hub.admission.leave(self.crowd)
             self.crowd = None
 
-    def _settled(self) -> None:
+    def settled(self) -> None:
         """Its comeback is over once no stream is on its way any more."""
         subscriptions = self.exchange.subscriptions.values()
         if self.resume is not None and all(one.state is State.LIVE for one in subscriptions):
@@ -244,7 +242,7 @@ class Connection:
 
     def resync(self, reason: Resync) -> None:
         """Serves every stream from a snapshot that is built anew."""
-        for tap in list(self._taps.values()):
+        for tap in list(self.taps.values()):
             self.hub.forget_snapshot(tap.feed)
             tap.resync(reason)
 
@@ -264,9 +262,9 @@ class Connection:
         self.welcome()  # nobody waits for it in vain
         if self._timer is not None:
             self._timer.cancel()
-        for tap in self._taps.values():
+        for tap in self.taps.values():
             tap.leave()
-        self._taps.clear()
+        self.taps.clear()
         for task in self._tasks:
             task.cancel()
 
@@ -300,25 +298,25 @@ class Connection:
                 case exchange.Send(text):
                     self.write(text)
                 case exchange.Wake(subscription):
-                    tap = self._taps.get(subscription)
+                    tap = self.taps.get(subscription)
                     if tap is not None:
                         tap.wake()
                 case exchange.Deliver(message):
                     self.delivery.take(message)
                 case exchange.Join():
-                    self.spawn(self._join(action))
+                    self.spawn(join(self, action))
                 case exchange.Greet(hello, claims):
                     self.spawn(greet(self, hello, claims))
                 case exchange.Leave(subscriptions):
                     for subscription in subscriptions:
                         self._leave(subscription)
-                    self._moved()
+                    self.moved()
                 case exchange.Resync(subscription, position):
-                    tap = self._taps.get(subscription)
+                    tap = self.taps.get(subscription)
                     if tap is not None:
                         sent = subscription.sent
                         known = sent.checksum if sent is not None and sent.seq == position.seq else None
-                        if self._drifted(subscription.name, position, known):
+                        if self.drifted(subscription.name, position, known):
                             tap.resync(Resync.DIVERGED)
                         else:
                             self.refuse([subscription], 429, Reason.RATE, DRIFTS_ON)
@@ -343,7 +341,7 @@ class Connection:
         now = self.loop.time()
         heads = {
             tap.subscription.name: tap.subscription.sent
-            for tap in self._taps.values()
+            for tap in self.taps.values()
             if tap.subscription.sent is not None and now - tap.feed.verified_at < VERIFIED
         }
         self.write(frames.ping(int(now * 1000), heads))
@@ -366,48 +364,23 @@ class Connection:
         self._code, self._reason = bye.code, bye.reason
         self._close()
         self.sender.put({"type": "websocket.close", "code": int(bye.code), "reason": bye.reason[:100]})
-        for subscription in list(self._taps):
+        for subscription in list(self.taps):
             self._leave(subscription)
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self.loop.call_later(FAREWELL, self.sender.end)
 
-    def _moved(self) -> None:
+    def moved(self) -> None:
         """It is on other streams than before."""
         if self.place is not None:
             self.hub.roster.touch(self.place, self)
 
     def _leave(self, subscription: Subscription) -> None:
-        tap = self._taps.pop(subscription, None)
+        tap = self.taps.pop(subscription, None)
         if tap is not None:
             tap.leave()
 
     # -- joining -----------------------------------------------------------------------------------
-
-    async def _join(self, action: exchange.Join) -> None:
-        """Asks for the rights, answers SUBSCRIBED, then recovers each stream (design 10.5)."""
-        await self.welcomed()
-        async with self._asking:  # answered in order
-            current = [s for s in action.subscriptions if s.state is not State.ENDED]
-            for subscription in current:
-                self._taps[subscription] = StreamTap(self, subscription)  # pending before the question
-            try:
-                allowed = await self.access.allowed([subscription.name for subscription in current])
-            except Exception:
-                logger.exception("can_subscribe failed")
-                allowed = None
-            if action.ref is not None:
-                self.write(frames.subscribed(action.ref))
-        if allowed is None:
-            self.refuse(current, 503, Reason.UNAVAILABLE, "the rights couldn't be read")
-            return
-        self.refuse([s for s in current if s.name not in allowed], *NO_SUCH_STREAM)
-        taps = [tap for s in current if (tap := self._taps.get(s)) is not None]
-        for tap in taps:
-            tap.subscription.state = State.CATCHING_UP
-        await self._recover(taps, action)
-        self._settled()
-        self._moved()
 
     def refuse(self, subscriptions: Iterable[Subscription], code: int, reason: Reason, detail: str) -> None:
         """Ends subscriptions that can't be served, and says which and why; 429, 503 = ask again later."""
@@ -420,66 +393,9 @@ class Connection:
         after = {429: int(drift.QUIET * 1000), 503: retry_after_ms()}.get(code)
         names = [subscription.name for subscription in ended]
         self.write(frames.error(code, reason, detail, ref=ended[0].ref, streams=names, retry_after_ms=after))
-        self._settled()
+        self.settled()
 
-    async def _recover(self, taps: list[StreamTap], action: exchange.Join) -> None:
-        """Judges all positions of one HELLO or SUBSCRIBE together, so that all offenders are named."""
-        judged = await asyncio.gather(
-            *(self._judge(tap, action.claims[tap.subscription.name]) for tap in taps), return_exceptions=True
-        )
-        invalid, unavailable, drifting = [], [], []
-        for tap, result in zip(taps, judged, strict=True):
-            if isinstance(result, BaseException):
-                if isinstance(result, asyncio.CancelledError):
-                    raise result
-                self.tell(
-                    events.Resumed(
-                        self.session,
-                        tap.subscription.name,
-                        "unavailable",
-                        "",
-                        action.claims[tap.subscription.name],
-                        -1,
-                    )
-                )
-                if not isinstance(result, BreakerOpen):
-                    logger.warning("The head of %s couldn't be read", tap.subscription.name, exc_info=result)
-                unavailable.append(tap.subscription)
-            elif result.answer is Answer.INVALID:
-                invalid.append(tap.subscription.name)
-            elif result.reason is Resync.DIVERGED and not tap.subscription.drift:
-                drifting.append(tap.subscription)
-        if invalid:
-            self.perform(self.exchange.invalid_seq(invalid, action.ref))
-            return
-        self.refuse(unavailable, 503, Reason.UNAVAILABLE, UNREADABLE)
-        self.refuse(drifting, 429, Reason.RATE, DRIFTS_ON)
-        self.perform(self.exchange.judge_drift())
-        for tap, result in zip(taps, judged, strict=True):
-            if not isinstance(result, BaseException) and tap.subscription.state is State.CATCHING_UP:
-                tap.begin(result, action.claims[tap.subscription.name])
-
-    async def _judge(self, tap: StreamTap, claim: Position | None) -> Decision:
-        feed = tap.feed
-        head = await self.hub.follow(feed)
-        checksum = None
-        if claim is not None:
-            checksum = known_checksum(claim, head)
-            if needs_checksum(claim, head):
-                checksum = await self.hub.checksum_at(feed, claim)
-        decision = decide(
-            claim, head, checksum=checksum, retired=feed.retired, max_delta=settings().MAX_DELTA
-        )
-        answer, reason = decision.answer.name.lower(), decision.reason or ""
-        judged = events.Resumed(self.session, feed.name, answer, reason, claim, head.seq, self.trace)
-        self.tell(judged)
-        if self.resume is not None:
-            self.resume.note("judged", feed.name, answer=answer, reason=str(reason), gap=judged.gap)
-        if decision.reason is Resync.DIVERGED and self._drifted(feed.name, claim, checksum):
-            tap.subscription.drift = Drift.DIVERGED
-        return decision
-
-    def _drifted(self, stream: str, position: Position | None, checksum: int | None) -> bool:
+    def drifted(self, stream: str, position: Position | None, checksum: int | None) -> bool:
         """Reports it; False where the client drifts on the stream again and again."""
         if self.place is None or position is None:
             return False
