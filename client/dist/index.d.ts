@@ -662,7 +662,7 @@ interface Entry {
 }
 
 /** Why a stream got a snapshot; constants of the protocol, new ones may come. */
-type SnapshotReason = "new" | "epoch" | "rewound" | "trimmed" | "diverged" | "gap" | (string & {});
+type SnapshotReason = "new" | "epoch" | "rewound" | "trimmed" | "diverged" | "gap" | "operator" | (string & {});
 
 /** A frame of a type that this client doesn't know; it is handed to the application. */
 interface UnknownFrame {

@@ -45,7 +45,7 @@ export interface SyncDelta {
 }
 
 /** Why a stream got a snapshot; constants of the protocol, new ones may come. */
-export type SnapshotReason = "new" | "epoch" | "rewound" | "trimmed" | "diverged" | "gap" | (string & {});
+export type SnapshotReason = "new" | "epoch" | "rewound" | "trimmed" | "diverged" | "gap" | "operator" | (string & {});
 
 export interface SyncSnapshot {
   readonly type: "SYNC_SNAPSHOT";
