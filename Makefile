@@ -32,6 +32,7 @@ demo: .venv/.demo ## run the example on http://127.0.0.1:8000/ (PORT=... for ano
 	@echo "  2. In the Network lab panel, cut one window's connection, and edit in both windows while it is cut."
 	@echo "  3. Let it reconnect: every edit arrives once, in order, and the page says how fresh it was meanwhile."
 	@echo "  4. Press \"Open a tab\" there: all tabs share one connection; hand it over, or close the leader."
+	@echo "  5. See what operators see: http://127.0.0.1:$(PORT)/admin/ , as operator, password $$($(BIN)/python manage.py operator)"
 	@echo
 	@exec $(BIN)/daphne -b 127.0.0.1 -p $(PORT) example_project.asgi:application
 
@@ -155,7 +156,7 @@ stage-faults: export FAULT_TESTS := faults and not browser and not slow
 stage-faults: export FAULT_SECONDS := 5
 
 test-faults: .venv/.dev ## cut networks and kill processes, a minute each
-	@$(PYTEST) -n 2 --dist loadscope -m "$(or $(FAULT_TESTS),faults and not browser)"
+	@$(PYTEST) -m "$(or $(FAULT_TESTS),faults and not browser)"
 
 # `make test` leaves out the long ones, `make test-browser` runs them all.
 stage-browser: export BROWSER_TESTS := browser and not slow
