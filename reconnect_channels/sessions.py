@@ -47,7 +47,7 @@ class Row(NamedTuple):
 
 
 _COLUMNS = [*(name for name in Row._fields if name != "streams"), "created"]
-_KEPT = {"key", "identity", "client_id", "connects", "outage_ms", "flight", "created"}
+_KEPT = {"key", "identity", "client_id", "connects", "outage_ms", "close_code", "flight", "created"}
 
 
 class Return(NamedTuple):
@@ -131,6 +131,8 @@ def _upsert(rows: Sequence[Row], using: str) -> dict[str, int]:
         f"INSERT INTO {table} AS old ({columns}) VALUES {', '.join([one] * len(rows))} "
         f"ON CONFLICT (key) DO UPDATE SET {changes}, connects = old.connects + excluded.connects, "
         "outage_ms = CASE WHEN excluded.connects > 0 THEN excluded.outage_ms ELSE old.outage_ms END, "
+        "close_code = CASE WHEN excluded.state = 'live' "  # that of the last socket, while there is another
+        "THEN COALESCE(excluded.close_code, old.close_code) ELSE excluded.close_code END, "
         f"flight = CASE WHEN excluded.flight = '' THEN old.flight ELSE {cut} END "
         f"WHERE {rank('excluded')} >= {rank('old')} "
         "OR (excluded.state = 'live' AND old.state <> 'live') RETURNING key, id"

@@ -133,6 +133,7 @@ class Roster:
         before = self._seats.pop(key, None)
         if before is not None:
             seat.environment, seat.connects = before.environment, before.connects + 1
+            seat.close_code = before.close_code
             seat.flight = before.flight
             self._drifted.pop(key, None)
             if before.ended is not None:
@@ -296,7 +297,7 @@ class Roster:
         for seat in self._seats.values():
             if seat.connection is not None:
                 seat.positions = standing(seat.connection.exchange.subscriptions) or seat.positions
-                seat.connection, seat.ended, seat.drift = None, now, Drift.NONE
+                seat.connection, seat.close_code, seat.ended, seat.drift = None, None, now, Drift.NONE
         rows = [seat.row(key, self.node, now) for key, seat in self._seats.items()]
         self._seats.clear()
         self._drifted.clear()

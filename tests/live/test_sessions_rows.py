@@ -168,6 +168,17 @@ def test_any_text_is_an_identity_and_a_client(text: str):
     assert ClientSession.objects.filter(state="ended").count() == 1
 
 
+def test_the_last_close_code_stays_while_there_is_another_socket():
+    write([row(0, 1)])
+    write([row(0, 1, State.AWAY, close_code=1006)])
+    write([row(0, 2, connected=1)])
+    assert (stored().state, stored().close_code) == ("live", 1006)
+    write([row(0, 3, connected=2, close_code=1012)])
+    assert stored().close_code == 1012
+    write([row(0, 3, State.AWAY, connected=2)])
+    assert stored().close_code is None
+
+
 def test_identity_and_client_are_not_one_text():
     assert session_key("a", "bc") != session_key("ab", "c")
     assert session_key("1", "1:a") != session_key("11", ":a")

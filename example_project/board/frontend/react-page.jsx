@@ -21,7 +21,7 @@ const options = {
   WebSocket: LabSocket,
   maxMs: Number(maxWait),
   connect(url, given) {
-    const client = ReconnectChannels.connect(url, given);
+    const client = ReconnectChannels.connect(url, { recorder: ReconnectChannels.telemetryRecorder(), ...given });
     globalThis.boardClient = client; // for the console
     watchAccount(client);
     new Neighbours(client, "React");

@@ -12,7 +12,11 @@ import { Status } from "./status.js";
 import { TabsView } from "./tabs-view.js";
 
 const { stream, socket, maxWait } = document.querySelector("#board").dataset;
-const client = ReconnectChannels.connect(socket, { WebSocket: LabSocket, maxMs: Number(maxWait) });
+const client = ReconnectChannels.connect(socket, {
+  WebSocket: LabSocket,
+  maxMs: Number(maxWait),
+  recorder: ReconnectChannels.telemetryRecorder(), // for /metrics and the flight recorder
+});
 globalThis.boardClient = client; // for the console: boardClient.sync, boardClient.queue
 
 const model = new Model();

@@ -13,7 +13,7 @@ element.options = {
   WebSocket: LabSocket,
   maxMs: Number(element.dataset.maxWait),
   connect(url, options) {
-    const client = ReconnectChannels.connect(url, options);
+    const client = ReconnectChannels.connect(url, { recorder: ReconnectChannels.telemetryRecorder(), ...options });
     globalThis.boardClient = client; // for the console
     watchAccount(client);
     new Neighbours(client, "Plain");
