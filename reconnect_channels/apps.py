@@ -17,7 +17,7 @@ class ReconnectChannelsConfig(AppConfig):
 
         assert checks
         receivers.connect()
-        events.listeners.append(logs.write)
+        events.listen(logs.write)
         tracing.connect(prefix_of)
         if find_spec("prometheus_client"):
             from .telemetry import measuring

@@ -140,6 +140,8 @@ def following(tmp_path: Path) -> Iterator[Callable[..., Tailing]]:
                 env={**os.environ, **django_environment(), **(env or {})},
                 stdout=output,
                 stderr=errors,
+                # Where pytest runs in the background of a shell, its children would ignore Ctrl-C.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
         running.append(Tailing(process, out, err))
         return running[-1]

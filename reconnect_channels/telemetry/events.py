@@ -243,6 +243,12 @@ listeners: list[Listener] = []
 """Called in the thread where it happens: they must not block."""
 
 
+def listen(listener: Listener) -> None:
+    """Adds a listener, unless it is one: apps are made ready again where settings change."""
+    if listener not in listeners:
+        listeners.append(listener)
+
+
 def emit(event: NamedTuple) -> None:
     """Tells all listeners; what they raise is logged."""
     for listener in listeners:

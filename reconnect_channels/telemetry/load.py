@@ -88,4 +88,4 @@ class Meter:
         return Load(live=_counts["live"], outage=outage, breakers=breakers, **rates)
 
 
-events.listeners.append(listen)
+events.listen(listen)

@@ -38,8 +38,7 @@ def connect(prefix_of: Callable[[str], str]) -> None:
     _find = prefix_of
     _prefixes.clear()
     _begin()
-    if listen not in events.listeners:
-        events.listeners.append(listen)
+    events.listen(listen)
 
 
 def _begin() -> None:

@@ -96,7 +96,7 @@ def test_the_runbook_names_no_alert_that_is_gone():
 def test_the_compose_files_prometheus_finds_its_nodes(tmp_path: Path):
     compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     script, _, _ = compose["services"]["prometheus"]["command"][0].partition("&& exec")
-    check("sh", "-c", script.replace("/rules/", f"{RULES}/").replace("/tmp", str(tmp_path)))
+    check("sh", "-c", script.replace("/tmp", str(tmp_path)).replace("/rules/", f"{RULES}/"))
     made = tmp_path / "prometheus.yml"
     (job,) = yaml.safe_load(made.read_text())["scrape_configs"]
     assert job["static_configs"] == [{"targets": ["node1:8000", "node2:8000"]}]

@@ -10,6 +10,7 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.apps import apps
 from django.db import connections
 from hypothesis import given
 from hypothesis import strategies as st
@@ -157,6 +158,12 @@ async def test_a_conversation_is_logged_without_payloads_tokens_addresses_and_id
     text = "\n".join(kept.lines)
     assert "203.0.113.77" not in text
     assert re.findall(r"secret[\w-]*", text) == []
+
+
+def test_apps_that_are_made_ready_again_write_each_event_once(kept: Kept):
+    apps.get_app_config("reconnect_channels").ready()
+    events.emit(events.Reaped("node"))
+    assert kept.lines == ["event=reaped node=node"]
 
 
 @pytest.mark.database
