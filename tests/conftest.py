@@ -1,8 +1,11 @@
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 
 import pytest
+import pytest_django
+from django.db import connection
 from hypothesis import HealthCheck, settings
 
 from tests import services
@@ -21,6 +24,23 @@ for name, examples in {"repeatable": 100, "few": 25, "search": 2_000}.items():
         suppress_health_check=[HealthCheck.too_slow],
     )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(
+    django_db_setup: None, django_db_blocker: pytest_django.DjangoDbBlocker
+) -> Iterator[None]:
+    """The last test's threads may still hold a connection: it is told which, and PostgreSQL ends it."""
+    yield
+    if connection.vendor != "postgresql":
+        return
+    with django_db_blocker.unblock(), connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid), state, query FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        for _, state, query in cursor.fetchall():
+            print(f"left {state}: {query[:300]}", file=sys.stderr)
 
 
 @pytest.fixture(scope="session")
