@@ -5,7 +5,17 @@ from collections.abc import Callable
 import pytest
 from prometheus_client import REGISTRY, generate_latest
 
+from reconnect_channels.telemetry import load, measuring
+
 from .scrape import Page
+
+
+@pytest.fixture(autouse=True)
+def closed_breakers() -> None:
+    """Tests that ran before may have left one open, and dropped it."""
+    measuring._open.clear()
+    load._open.clear()
+
 
 Gained = Callable[..., float]
 
