@@ -52,6 +52,7 @@ def test_a_page_is_disconnected_comes_back_and_is_resynced(
     expect(board.card("Still here")).to_have_count(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", SIZES)
 def test_lists_fit(

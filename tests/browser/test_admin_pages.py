@@ -165,6 +165,7 @@ def test_after_a_cut_the_chart_fills_its_gap(site: Site, open_admin: Callable[..
         assert page.evaluate(CURVE)[0] == 1, "the curve is in pieces"
 
 
+@pytest.mark.slow
 def test_a_page_whose_socket_leads_nowhere_says_how_to_route_it(open_admin: Callable[..., Page]):
     page = open_admin()
 
@@ -180,6 +181,7 @@ def test_a_page_whose_socket_leads_nowhere_says_how_to_route_it(open_admin: Call
     expect(page.locator("#rc-node-rows th")).to_have_count(1)
 
 
+@pytest.mark.slow
 def test_marks_are_reached_by_keyboard_and_lead_to_their_line(
     site: Site, open_admin: Callable[..., Page], open_board: Callable[..., BoardPage]
 ):
@@ -203,6 +205,7 @@ def test_marks_are_reached_by_keyboard_and_lead_to_their_line(
         assert page.evaluate("(target) => document.querySelector(target).matches(':target')", target)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", SIZES)
 def test_pages_fit_and_can_be_read(
@@ -229,6 +232,7 @@ def test_pages_fit_and_can_be_read(
     print("pictures:", tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["overview", "flight"])
 def test_pages_need_no_exception_of_a_content_security_policy(
     site: Site, open_admin: Callable[..., Page], kind: str

@@ -45,6 +45,7 @@ def test_one_that_closes_idle_sockets_is_told_from_the_server(doctor, nginx):
 
 
 @pytest.mark.faults
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["proxy_set_header", "proxy_hide_header"])
 def test_one_that_drops_the_subprotocol(way, doctor, nginx):
     ends = {"proxy_set_header": ' "";', "proxy_hide_header": ";"}
@@ -63,6 +64,7 @@ def test_one_that_passes_no_upgrade(doctor, nginx):
 
 
 @pytest.mark.faults
+@pytest.mark.slow
 def test_one_that_hides_the_host(doctor, nginx):
     report = through(doctor, nginx("proxy_set_header Host 127.0.0.1;", without="http_host"), "--only=proxy")
     (origin,) = report.of("proxy", "origin")
@@ -71,6 +73,7 @@ def test_one_that_hides_the_host(doctor, nginx):
 
 
 @pytest.mark.faults
+@pytest.mark.slow
 def test_one_that_takes_no_messages_of_64_kib(doctor, tmp_path, transactional_db):
     log = tmp_path / "small.log"
     server = asgi_server("tests.doctor.app:application", log, options=["--ws-max-size", "10000"])
@@ -90,6 +93,7 @@ def test_nobody_there(doctor, transactional_db):
 
 
 @pytest.mark.faults
+@pytest.mark.slow
 def test_a_proxy_without_a_server_behind_it(doctor, nginx, site):
     port = nginx()
     site.kill()
@@ -127,6 +131,7 @@ def certificate(folder: Path, days: int) -> tuple[str, str]:
 
 
 @pytest.mark.faults
+@pytest.mark.slow
 @pytest.mark.parametrize(("days", "level"), [(90, "ok"), (5, "warning")])
 def test_days_that_a_certificate_has_left(days, level, doctor, nginx, tmp_path):
     file, listen = certificate(tmp_path, days)
@@ -136,6 +141,7 @@ def test_days_that_a_certificate_has_left(days, level, doctor, nginx, tmp_path):
 
 
 @pytest.mark.faults
+@pytest.mark.slow
 def test_a_certificate_that_browsers_do_not_trust(doctor, nginx, tmp_path):
     _, listen = certificate(tmp_path, 90)
     report = through(doctor, nginx(listen=listen), "--only=proxy", scheme="wss")

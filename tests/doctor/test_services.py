@@ -119,6 +119,7 @@ def test_a_frozen_database_keeps_nobody_waiting(postgres_server):
 
 @pytest.mark.redis
 @pytest.mark.faults
+@pytest.mark.slow
 def test_clusters_and_sentinels_are_asked_through_their_clients(doctor, redis_cluster_urls, db):
     log = json.loads(fast_log(redis_cluster_urls[0]))
     report = doctor("--only=redis", RECONNECT_CHANNELS=json.dumps(log))

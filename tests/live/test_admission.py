@@ -71,13 +71,17 @@ async def test_who_would_wait_too_long_is_sent_away_and_the_windows_follow_each_
     monkeypatch.setattr(admission, "PATIENCE", 0.1)
     configure(RESUME_RATE=10, RESUME_BURST=5)
     async with herd(30) as peers:
+        began = time.monotonic()
         answers = await asyncio.gather(*map(greeting, peers))
         welcomed = [frame for frame in answers if frame["type"] == "WELCOME"]
+        meanwhile = 10 * (time.monotonic() - began)  # a busy machine gives time for more
         away = [frame for frame in answers if frame["type"] == "BYE"]
-        assert 5 <= len(welcomed) <= 7
+        assert 5 <= len(welcomed) <= 7 + meanwhile
         assert {(frame["code"], frame["reconnect"]) for frame in away} == {(4013, True)}
         earliest = sorted(frame["retry_after_ms"][0] for frame in away)
-        assert all(later - earlier >= 90 for earlier, later in pairwise(earliest))
+        # They count from when each was told: what passed meanwhile is missing between them.
+        assert all(later > earlier for earlier, later in pairwise(earliest))
+        assert earliest[-1] - earliest[0] >= 90 * (len(away) - 1) - 100 * meanwhile
         assert all(frame["retry_after_ms"][1] > frame["retry_after_ms"][0] for frame in away)
 
 
