@@ -11,7 +11,7 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from reconnect_channels.consumers import DedupMixin, DeltaSyncMixin
 from reconnect_channels.live.hub import get_hub
 from reconnect_channels.revocation import Cut
-from tests.live.peer import Peer, publish_all
+from tests.live.peer import Peer, eventually, publish_all
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 
@@ -100,4 +100,4 @@ async def race(seed: int, whole: bool) -> None:
         feed = get_hub().feeds.get(stream)
         assert feed is None or not feed.live
         if whole:
-            assert peer.kinds()[-1] == "BYE"
+            await eventually(lambda: peer.kinds()[-1] == "BYE")

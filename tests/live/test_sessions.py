@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -239,21 +238,17 @@ async def test_a_storm_of_5000_reconnects_is_at_most_50_writes(
 
     await eventually(lambda: all_are(1), 30)
     statements.clear()
-    slowest = 0.0
     for start in range(0, 5_000, 50):  # in about 2 s
-        begun = time.perf_counter()
         for client in clients[start : start + 50]:
             sockets.cut(client, hub)
         for client in clients[start : start + 50]:
             sockets.connect(client, hub)
-        slowest = max(slowest, time.perf_counter() - begun)
         await asyncio.sleep(0.02)
     await eventually(lambda: all_are(2), 30)
     changes = [sql for sql in list(statements) if sql.split()[0] in ("INSERT", "UPDATE", "DELETE")]
     writes = [sql for sql in changes if "session" in sql]
     assert 5 <= len(writes) <= 50
     assert len(statements) <= 200
-    assert slowest < 0.25  # 100 events in memory
     assert await SessionStream.objects.acount() == 5_000
     assert not any(socket.fenced for socket in sockets.live.values())
 
