@@ -145,7 +145,8 @@ test-sqlite: .venv/.dev ## all tests on SQLite but those of faults and browsers
 	@$(BIN)/pytest -n 3 -m "not (faults or browser$(NOR_SLOW))"
 
 test-postgres: .venv/.dev ## the tests that touch the database, on PostgreSQL
-	@$(PYTEST) -n 3 -m "database and not (faults or browser$(NOR_SLOW))" --db=postgres
+	@$(PYTEST) -n 3 -m "database and not (faults or browser$(NOR_SLOW))" --db=postgres \
+		--ignore=tests/doctor --ignore=tests/telemetry --ignore=tests/example # services of their own, or none
 
 stage-sqlite stage-postgres: export NOR_SLOW := $() or slow
 # What these repeat of the stage on SQLite needs fewer examples.

@@ -35,7 +35,7 @@ def test_redis_forgets_on_a_restart(redis_server: Server) -> None:
 
 
 @pytest.mark.servers
-@pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
+@pytest.mark.parametrize("kind", [pytest.param("daphne", marks=pytest.mark.slow), "uvicorn"])
 def test_asgi_server_is_killed_and_restarted_on_its_port(kind: str, tmp_path: Path) -> None:
     with asgi_server("tests.asgi:application", tmp_path / "log", server=kind) as server:
         server.kill()

@@ -153,7 +153,7 @@ def test_no_page_reads_a_large_table(
     assert not problems, "\n".join(problems)
 
 
-@pytest.mark.parametrize("is_superuser", [True, False])
+@pytest.mark.parametrize("is_superuser", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_pages_need_few_queries(client: Client, django_assert_max_num_queries: Any, is_superuser: bool):
     fill(2_000, 200)
     user = get_user_model().objects.create_user("root", is_staff=True, is_superuser=is_superuser)

@@ -102,6 +102,7 @@ def test_a_proxy_without_a_server_behind_it(doctor, nginx, site):
     assert "doesn't reach the server" in upgrade["advice"]
 
 
+@pytest.mark.slow
 def test_a_site_without_the_route_is_told_how_to_add_it(doctor, tmp_path, transactional_db):
     with asgi_server("tests.doctor.app:without_route", tmp_path / "log") as server:
         report = through(doctor, server.port, "--only=proxy", "--only=trip", RECONNECT_CHANNELS=QUICK)
@@ -111,6 +112,7 @@ def test_a_site_without_the_route_is_told_how_to_add_it(doctor, tmp_path, transa
     assert "in this process" in report.of("trip", "connect")[0]["text"]
 
 
+@pytest.mark.slow
 def test_a_site_with_another_secret_lets_nobody_in(doctor, site):
     report = through(doctor, site.port, "--only=proxy", DJANGO_SETTINGS_MODULE="tests.doctor.stranger")
     assert "SECRET_KEY" in report.of("proxy", "route")[0]["advice"]

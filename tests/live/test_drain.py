@@ -263,7 +263,7 @@ async def live_client(port: int, stack: AsyncExitStack, ends: list[Any]) -> Clie
 
 
 @pytest.mark.servers
-@pytest.mark.parametrize("server", ["uvicorn", "daphne"])
+@pytest.mark.parametrize("server", ["uvicorn", pytest.param("daphne", marks=pytest.mark.slow)])
 async def test_a_server_that_is_told_to_stop_says_goodbye_first_and_clients_go_on_elsewhere(
     server: str, tmp_path: Path
 ):

@@ -173,7 +173,7 @@ def report(title: str, figures: dict[tuple[str, str], float]) -> None:
         print(f"  {cause:16} {place:12} {seconds:.3f}")
 
 
-@pytest.mark.parametrize("layer", ["up", "down"])
+@pytest.mark.parametrize("layer", [pytest.param("up", marks=pytest.mark.slow), "down"])
 async def test_what_is_revoked_ends_on_both_nodes_in_time(layer: str, tmp_path: Path, redis_url: str):
     url = redis_url if layer == "up" else f"redis://{HOST}:{free_port()}/0"
     with two_nodes(tmp_path, CHANNELS_REDIS_URL=url) as nodes:
