@@ -131,6 +131,7 @@ def flight_of(site: Site) -> str:
         return f"{database.execute(query).fetchone()[0]}/flight/"
 
 
+@pytest.mark.slow
 def test_the_overview_shows_the_past_and_follows(open_admin: Callable[..., Page]):
     page = open_admin()
     page.wait_for_function(LIVE)

@@ -101,6 +101,7 @@ def test_a_half_open_socket_is_found_dead(site: Site, open_board: Callable[..., 
     assert_quiet(page)
 
 
+@pytest.mark.slow
 def test_a_half_open_socket_is_found_dead_sooner_when_the_browser_says_online(page: BoardPage, site: Site):
     press(page, "Make it half-open")
     page.page.evaluate("dispatchEvent(new Event('online'))")
@@ -292,6 +293,7 @@ def test_every_control_has_a_name_and_every_reference_a_target(page: BoardPage, 
     assert page.page.locator("main").count() == 1
 
 
+@pytest.mark.slow
 def test_an_outage_is_announced_once_it_lasts(page: BoardPage):
     page.page.locator("#cut-seconds").fill("4")
     press(page, "Cut")

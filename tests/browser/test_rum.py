@@ -129,6 +129,7 @@ def test_a_rum_sdk_hears_of_an_outage_and_of_the_network_it_happened_on(
     assert collector.events("attempt")[-1]["outcome"] == "connected"
 
 
+@pytest.mark.slow
 def test_the_timeline_shows_the_same_outage(page: Page, site: Site, collector: Collector):
     page.evaluate(
         "() => addEventListener('reconnect-channels:outage', ({ detail }) => (globalThis.told = detail))"

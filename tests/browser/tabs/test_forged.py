@@ -37,6 +37,7 @@ def assert_all_works(person: Person, pages: list[Page], after: str = "after") ->
     until(lambda: [page.role for page in pages].count("leader") == 1, what="one tab leads")
 
 
+@pytest.mark.slow
 def test_forged_letters_of_every_type_break_nothing(person: Person, three: list[Page]):
     forger = Forger(person)
     assert {"lead", "frame", "answer", "join", "out"} < set(TYPES)

@@ -77,6 +77,7 @@ def test_what_a_closed_tab_left_is_sent_by_the_tab_that_is_there(person: Person)
     wait_told(other, SOME)
 
 
+@pytest.mark.slow
 def test_a_crash_in_the_middle_of_sending_loses_nothing_and_sends_nothing_twice(person: Person):
     page = person.open(store={})
     other = person.open(store={})
