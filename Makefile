@@ -131,7 +131,7 @@ MISSING = $(filter-out $(MAIN) $(OTHERS),$(VERSIONS))
 test: .venv/bin/python ## set up and run everything: linters, all tests, the client's tests, other CPythons
 	@rm -rf .results && mkdir .results
 	@$(MAKE) --no-print-directory -j4 .venv/.dev node-modules chromium programs $(OTHERS:%=.venv-%/.test)
-	@$(MAKE) --no-print-directory -k -j2 stage-lint stage-client $(OTHERS:%=stage-python-%) || true
+	@$(MAKE) --no-print-directory -k -j2 stage-lint stage-client $(patsubst %,stage-python-%,$(sort $(OTHERS))) || true
 	@$(MAKE) --no-print-directory -k stage-sqlite stage-postgres || true
 	@$(MAKE) --no-print-directory -k -j2 stage-faults stage-browser || true
 	@echo; echo "The suite ran on CPython $(MAIN), its unit tests also on: $(OTHERS:%=%,) not found here: $(or $(MISSING),none)."

@@ -15,6 +15,7 @@ from django.utils import timezone
 from .conf import settings
 from .models import ClientSession, Node
 from .sessions import alias
+from .telemetry.events import drift_percentage
 
 OVERVIEW_STREAM = "reconnect.overview"  # where the overview's samples are published
 OVERVIEW_PATH = "ws/reconnect/overview/"
@@ -56,8 +57,8 @@ class Fleet(NamedTuple):
 
     @property
     def drift(self) -> float:
-        """Percent of the live sessions; one client alone counts as none: it may claim what it likes."""
-        return 100 * self.drifted / self.live if self.drifted > 1 and self.live else 0.0
+        """Percent of the live sessions."""
+        return drift_percentage(self.drifted, self.live)
 
     def wire(self) -> dict[str, Any]:
         """As JSON can hold it."""

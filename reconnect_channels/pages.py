@@ -13,7 +13,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from .identity import identity_key
-from .log import log_for
+from .log import by_log
 from .protocol.codec import encode
 from .protocol.frames import STREAM_NAME
 
@@ -76,15 +76,12 @@ def positions(streams: Iterable[str]) -> dict[str, dict[str, Any]]:
     :returns: `{name: {"epoch", "last_seq_id", "checksum"}}`.
     :raises ValueError: a bad stream name.
     """
-    by_log: dict[int, tuple[Any, list[str]]] = {}
     names = list(dict.fromkeys(streams))
     for name in names:
         if not STREAM_NAME.match(name):
             raise ValueError(f"not a stream name: {name[:120]!r}")
-        log = log_for(name)
-        by_log.setdefault(id(log), (log, []))[1].append(name)
     found: dict[str, Any] = {}
-    for log, group in by_log.values():
+    for log, group in by_log(names).items():
         found |= log.heads(group)
     return {name: found[name].position.wire() for name in names}
 

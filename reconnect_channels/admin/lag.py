@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from typing import NamedTuple
 
-from ..log import log_for
-from ..log.base import SequenceLog
+from ..log import by_log
 from ..models import ClientSession
 from ..protocol.recovery import Head
 
@@ -25,9 +23,8 @@ class Lag(NamedTuple):
 
 def lags(session: ClientSession) -> list[Lag]:
     """Of each stream that the session's row has a position of. One read of each log that holds some."""
-    here = set(
-        session.streams.values_list("stream", flat=True)
-    )  # heads() would begin those that were dropped
+    # heads() would begin those that were dropped.
+    here = set(session.streams.values_list("stream", flat=True))
     heads = _heads([name for name in session.positions if name in here])
     return [
         _lag(name, epoch, seq, heads.get(name)) for name, (epoch, seq) in sorted(session.positions.items())
@@ -43,11 +40,8 @@ def _lag(name: str, epoch: str, seq: int, head: Head | None) -> Lag:
 
 
 def _heads(names: list[str]) -> dict[str, Head]:
-    by_log: defaultdict[SequenceLog, list[str]] = defaultdict(list)
-    for name in names:
-        by_log[log_for(name)].append(name)
     heads: dict[str, Head] = {}
-    for log, held in by_log.items():
+    for log, held in by_log(names).items():
         try:
             heads |= log.heads(held)
         except Exception:

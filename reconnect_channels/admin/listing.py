@@ -20,6 +20,8 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.functional import cached_property
 
+from .orders import Order
+
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Any]
 else:
@@ -119,6 +121,7 @@ class ReadOnly(ModelAdmin):
     show_facets = admin.ShowFacets.NEVER  # each is a count of its own
     sortable_by = ()
     ordering: ClassVar[tuple[str, ...]] = ("-pk",)
+    actions: Sequence[Order] = ()
     list_per_page = 50
     list_max_show_all = 0
     paginator = NearPages
@@ -170,7 +173,7 @@ class ReadOnly(ModelAdmin):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        forbidden = set(self.actions or ()) - self.get_actions(request).keys()
+        forbidden = {order.name for order in self.actions} - self.get_actions(request).keys()
         if forbidden.intersection(request.POST.getlist("action")):
             raise PermissionDenied
         return super().changelist_view(request, extra_context)
@@ -183,7 +186,7 @@ class ReadOnly(ModelAdmin):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         actions: dict[str, Any] = self.get_actions(request)
-        orders = {name: actions[name][2] for name in self.actions or () if name in actions}
+        orders = {order.name: order.title for order in self.actions if order.name in actions}
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), "orders": orders})
 
     def has_add_permission(self, request: HttpRequest) -> bool:

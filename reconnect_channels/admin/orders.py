@@ -21,22 +21,36 @@ MOST = 500  # rows at once; Django takes 1000 fields of a form
 
 @dataclass(frozen=True)
 class Order:
-    """One action on rows of a list.
+    """One action on rows of a list, as ModelAdmin.actions takes it.
 
-    :param name: of the ModelAdmin's action, which calls `ask`.
-    :param title: what it does, as the confirmation's heading and button.
+    :param name: of the action.
+    :param permission: whoever the ModelAdmin's `has_<permission>_permission` lets may order it.
+    :param title: what it does, as the action's name, and the confirmation's heading and button.
     :param effect: what happens then, to whom.
     :param carry_out: does it to one row. What it raises is logged, and the others go on.
     :param done: how the log of the admin and the message say that it was done.
     """
 
     name: str
+    permission: str
     title: str
     effect: str
     carry_out: Callable[[Any], None]
     done: str
 
-    def ask(self, admin: Any, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+    @property
+    def __name__(self) -> str:
+        return self.name
+
+    @property
+    def short_description(self) -> str:
+        return self.title
+
+    @property
+    def allowed_permissions(self) -> list[str]:
+        return [self.permission]
+
+    def __call__(self, admin: Any, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
         """The page that asks; or does it, once that page was answered."""
         rows = list(queryset[: MOST + 1])
         if len(rows) > MOST:

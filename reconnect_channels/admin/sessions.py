@@ -7,7 +7,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
@@ -73,6 +73,7 @@ def _order(cause: Cause, session: ClientSession) -> None:
 
 DISCONNECT = Order(
     name="disconnect",
+    permission="disconnect",
     title="Disconnect",
     effect=(
         "Their sockets are closed with code 4010. The clients come back within seconds, to any node, and "
@@ -83,6 +84,7 @@ DISCONNECT = Order(
 )
 DISMISS = Order(
     name="dismiss",
+    permission="disconnect",
     title="Disconnect for good",
     effect=(
         "Their sockets are closed with code 4503. The clients don't come back by themselves: somebody has to "
@@ -94,6 +96,7 @@ DISMISS = Order(
 )
 RESYNC = Order(
     name="resync",
+    permission="resync",
     title="Resync",
     effect=(
         "Each client is sent a snapshot, built anew, of every stream that it is on; it goes on from there. "
@@ -114,6 +117,7 @@ def _erase(session: ClientSession) -> None:
 
 ERASE = Order(
     name="erase",
+    permission="erase",
     title="Erase what they wrote",
     effect=(
         "Every payload that these people wrote, on every stream, is blanked for good, and their sessions, "
@@ -145,7 +149,7 @@ class ClientSessionAdmin(ReadOnly):
     search_help_text = (
         "A user's name, an identity, a node or a session's key; among the newest also a client or a socket"
     )
-    actions = ("disconnect", "dismiss", "resync", "erase")
+    actions = (DISCONNECT, DISMISS, RESYNC, ERASE)
     fields = (
         "who",
         "client_id",
@@ -253,19 +257,3 @@ class ClientSessionAdmin(ReadOnly):
 
     def has_resync_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("reconnect_channels.resync_clientsession")
-
-    @admin.action(description="Disconnect", permissions=["disconnect"])
-    def disconnect(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
-        return DISCONNECT.ask(self, request, queryset)
-
-    @admin.action(description="Disconnect for good", permissions=["disconnect"])
-    def dismiss(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
-        return DISMISS.ask(self, request, queryset)
-
-    @admin.action(description="Resync", permissions=["resync"])
-    def resync(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
-        return RESYNC.ask(self, request, queryset)
-
-    @admin.action(description="Erase what they wrote", permissions=["erase"])
-    def erase(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
-        return ERASE.ask(self, request, queryset)

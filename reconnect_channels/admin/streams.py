@@ -9,7 +9,7 @@ from django.contrib import admin
 from django.db import connections, models
 from django.db.models import Count, Func, Q, QuerySet, Sum
 from django.db.models.functions import Left
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
 from django.utils import timezone
@@ -39,6 +39,26 @@ class Bytes(Func):
         return self.as_sql(compiler, connection, template="LENGTH(CAST(%(expressions)s AS BLOB))", **extra)
 
 
+def begin_epoch(stream: Stream) -> None:
+    """No client may trust what it knows of the stream; all are sent snapshots (design 5.7)."""
+    log = log_for(stream.name)
+    log.new_epoch(stream.name, log.heads([stream.name])[stream.name].epoch)
+    announcement.wake(stream.name)  # else the hubs notice within HEAD_CHECK
+
+
+NEW_EPOCH = Order(
+    name="new_epoch",
+    permission="new_epoch",
+    title="Begin a new epoch",
+    effect=(
+        "Every client of these streams is sent a snapshot at once, and all that return later. "
+        "Entries and their numbers stay. Needed after a restore that nobody noticed."
+    ),
+    carry_out=begin_epoch,
+    done="New epoch begun",
+)
+
+
 @admin.register(Stream)
 class StreamAdmin(ReadOnly):
     list_display = (
@@ -55,7 +75,7 @@ class StreamAdmin(ReadOnly):
     ordering = ("name",)
     search_fields = ("name",)
     search_help_text = "The beginning of a name"
-    actions = ("new_epoch",)
+    actions = (NEW_EPOCH,)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Stream], search_term: str
@@ -104,10 +124,6 @@ class StreamAdmin(ReadOnly):
     def has_new_epoch_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("reconnect_channels.new_epoch_stream")
 
-    @admin.action(description="Begin a new epoch", permissions=["new_epoch"])
-    def new_epoch(self, request: HttpRequest, queryset: QuerySet[Stream]) -> HttpResponse | None:
-        return NEW_EPOCH.ask(self, request, queryset)
-
 
 def _samples(streams: list[int]) -> dict[int, tuple[int, float]]:
     """Of each stream's newest entries: how many are of the last minute, and their mean size in bytes."""
@@ -126,25 +142,6 @@ def _samples(streams: list[int]) -> dict[int, tuple[int, float]]:
     with connection.cursor() as cursor:
         cursor.execute(sql, [since, *streams])
         return {pk: (rate, float(mean)) for pk, rate, mean in cursor.fetchall()}
-
-
-def begin_epoch(stream: Stream) -> None:
-    """No client may trust what it knows of the stream; all are sent snapshots (design 5.7)."""
-    log = log_for(stream.name)
-    log.new_epoch(stream.name, log.heads([stream.name])[stream.name].epoch)
-    announcement.wake(stream.name)  # else the hubs notice within HEAD_CHECK
-
-
-NEW_EPOCH = Order(
-    name="new_epoch",
-    title="Begin a new epoch",
-    effect=(
-        "Every client of these streams is sent a snapshot at once, and all that return later. "
-        "Entries and their numbers stay. Needed after a restore that nobody noticed."
-    ),
-    carry_out=begin_epoch,
-    done="New epoch begun",
-)
 
 
 @admin.register(StreamEntry)

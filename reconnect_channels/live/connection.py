@@ -189,11 +189,12 @@ class Connection:
     def caught_up(self) -> None:
         """One of its streams is live; the first time that all are, it has arrived here."""
         self.settled()
-        if self._current or self.place is None:
-            return
-        self._current = all(one.state is State.LIVE for one in self.exchange.subscriptions.values())
-        if self._current:
+        if not self._current and self.place is not None and self._is_live():
+            self._current = True
             self.hub.roster.caught_up(self.place, self)
+
+    def _is_live(self) -> bool:
+        return all(one.state is State.LIVE for one in self.exchange.subscriptions.values())
 
     def _close(self) -> None:
         if self.place is not None and not self.closing:
@@ -210,8 +211,7 @@ class Connection:
 
     def settled(self) -> None:
         """Its comeback is over once no stream is on its way any more."""
-        subscriptions = self.exchange.subscriptions.values()
-        if self.resume is not None and all(one.state is State.LIVE for one in subscriptions):
+        if self.resume is not None and self._is_live():
             self._resumed("live")
 
     def _resumed(self, outcome: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -38,6 +39,14 @@ def log_for(stream: str) -> SequenceLog:
     """The log that holds this stream: the longest matching prefix, else `default`."""
     by_prefix, default = _logs()
     return next((log for prefix, log in by_prefix if stream.startswith(prefix)), default)
+
+
+def by_log(streams: Iterable[str]) -> dict[SequenceLog, list[str]]:
+    """The streams of each log, for who asks many at once."""
+    found: dict[SequenceLog, list[str]] = {}
+    for stream in streams:
+        found.setdefault(log_for(stream), []).append(stream)
+    return found
 
 
 def all_logs() -> list[SequenceLog]:

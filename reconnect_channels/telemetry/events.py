@@ -237,6 +237,15 @@ class Draining(NamedTuple):
     seconds: float
 
 
+def drift_percentage(drifted: int, live: int) -> float:
+    """`state_drift_percentage`: one identity alone counts as none, since a client can claim what it likes.
+
+    :param drifted: distinct identities whose sessions diverged or lag.
+    :param live: sessions that have a socket.
+    """
+    return 100 * drifted / live if drifted > 1 and live else 0.0
+
+
 Listener = Callable[[NamedTuple], None]
 
 listeners: list[Listener] = []

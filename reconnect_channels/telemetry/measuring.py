@@ -214,8 +214,7 @@ def _sampled(event: events.Sampled) -> None:
     metrics.DIVERGED.set(event.diverged)
     metrics.LAGGING.set(event.lagging)
     metrics.DRIFTED.set(event.drifted)
-    # One client can claim what it likes.
-    metrics.DRIFT_PERCENTAGE.set(100 * event.drifted / event.live if event.drifted > 1 and event.live else 0)
+    metrics.DRIFT_PERCENTAGE.set(events.drift_percentage(event.drifted, event.live))
 
 
 @_on(events.BreakerMoved)

@@ -22,7 +22,7 @@ NEEDED = {
     "new_epoch": "new_epoch_stream",
 }
 ACTIONS = [
-    (name, action) for name, model in MODELS.items() for action in admin.site._registry[model].actions or ()
+    (name, order.name) for name, model in MODELS.items() for order in admin.site._registry[model].actions
 ]
 
 

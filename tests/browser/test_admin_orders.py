@@ -36,6 +36,7 @@ def order(page: Page, name: str) -> None:
     expect(page.locator(".messagelist .success")).to_have_count(1)
 
 
+@pytest.mark.slow
 def test_a_page_is_disconnected_comes_back_and_is_resynced(
     site: Site,  # noqa: F811
     open_board: Callable[..., BoardPage],

@@ -104,6 +104,7 @@ def page(browser: Browser, site: Site, collector: Collector) -> Iterator[Page]:
         yield page
 
 
+@pytest.mark.slow
 def test_a_rum_sdk_hears_of_an_outage_and_of_the_network_it_happened_on(
     page: Page, site: Site, collector: Collector
 ):

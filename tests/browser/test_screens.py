@@ -67,7 +67,7 @@ def assert_fits(page: Page) -> None:
     assert body <= shown + 0.5
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("size", SIZES)
 def test_nothing_sticks_out_or_covers_anything(
     site: Site, open_board: Callable[..., BoardPage], tmp_path: Path, size: str, scheme: str

@@ -238,17 +238,33 @@ def asked(monkeypatch):
     return asked
 
 
+@pytest.fixture
+def scripts_run(monkeypatch):
+    """How often Redis was asked by a script."""
+    run, calls = Endpoint.run, []
+
+    def counted(endpoint, *args, **options):
+        calls.append(args)
+        return run(endpoint, *args, **options)
+
+    monkeypatch.setattr(Endpoint, "run", counted)
+    return lambda: len(calls)
+
+
 async def begun(outbox, message, handler):
     running = asyncio.create_task(aprocess(handler, message, outbox.identity))
     await handler.entered.wait()
     return running
 
 
-async def test_copies_of_what_is_worked_on_wait_at_redis_and_get_its_answer(outbox, known, asked, patient):
+async def test_copies_of_what_is_worked_on_wait_at_redis_and_get_its_answer(
+    outbox, known, asked, patient, scripts_run
+):
     handler, message = Handler(), outbox.message(1)
     running = await begun(outbox, message, handler)
     copies = [asyncio.create_task(aprocess(handler, message, outbox.identity)) for _ in range(3)]
-    await asyncio.sleep(0.2)
+    before = scripts_run()
+    await eventually(lambda: scripts_run() >= before + 2 * len(copies))  # each has looked again
     handler.go.set()
     first = await running
     assert await asyncio.gather(*copies) == [first._replace(duplicate=True)] * 3
@@ -274,12 +290,13 @@ async def test_the_claim_is_renewed_and_then_the_answer(outbox, known, asked, co
 
 
 @pytest.mark.parametrize("ends", [False, True], ids=["first", "copy"])
-async def test_a_redis_that_goes_in_the_middle_makes_no_second_run(outbox, redis, patient, ends):
+async def test_a_redis_that_goes_in_the_middle_makes_no_second_run(outbox, redis, patient, asked, ends):
     handler, message = Handler(), outbox.message(1)
     running = await begun(outbox, message, handler)
     redis.kill()
     copy = asyncio.create_task(aprocess(handler, message, outbox.identity))
-    await asyncio.sleep(0.2 if ends else 0)
+    if ends:  # it found the row claimed
+        await eventually(lambda: len(asked) > 1)
     handler.go.set()
     first = await running
     assert (first.code, first.seq) == (0, 1)

@@ -29,7 +29,6 @@ async def test_no_session_of_a_killed_node_is_left_after_75_seconds(
     await there.connect(other)
     await eventually(lambda: _is(count(state="live"), 21), 20)
     await eventually(lambda: _is(NodeStream.objects.acount(), 10), 20)
-    await asyncio.sleep(35)  # a node buries others once it was sound itself for a while
     assert set(members(redis_url)) == {2}
     killed = time.monotonic()
     await asyncio.to_thread(one.kill)
