@@ -434,7 +434,7 @@ def storm_command(url: str, *arguments: str) -> dict[str, Any]:
 @pytest.mark.faults
 @pytest.mark.database
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("server", ["uvicorn", "daphne"])
+@pytest.mark.parametrize("server", ["uvicorn", pytest.param("daphne", marks=pytest.mark.slow)])
 def test_nothing_is_lost_on_a_real_server(server, tmp_path):
     with asgi_server("tests.test_storm:application", tmp_path / "log", server=server) as running:
         url = f"ws://127.0.0.1:{running.port}/ws/wall/"

@@ -146,6 +146,7 @@ def test_the_overview_shows_the_past_and_follows(open_admin: Callable[..., Page]
     )
 
 
+@pytest.mark.slow
 def test_after_a_cut_the_chart_fills_its_gap(site: Site, open_admin: Callable[..., Page]):
     with FaultProxy(site.server.port) as proxy:
         page = open_admin(url=f"http://{HOST}:{proxy.port}")

@@ -162,7 +162,7 @@ def lengths(chance: random.Random, count: int, total: float) -> list[float]:
 @pytest.mark.parametrize(
     ("server", "count", "total"),
     [
-        ("uvicorn", 8, 6),
+        ("uvicorn", 5, 5),
         pytest.param("uvicorn", 20, 35, marks=pytest.mark.slow),
         pytest.param("daphne", 20, 35, marks=pytest.mark.slow),
     ],

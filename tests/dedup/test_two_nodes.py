@@ -123,7 +123,15 @@ def frozen(redis: Server) -> None:
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("fault", [flushed, killed, frozen], ids=lambda fault: fault.__name__)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(flushed, marks=pytest.mark.slow),
+        killed,
+        pytest.param(frozen, marks=pytest.mark.slow),
+    ],
+    ids=lambda fault: fault.__name__,
+)
 async def test_a_redis_that_fails_makes_no_second_effect(nodes: Pair, fault: Callable[[Server], None]):
     breaking = asyncio.create_task(asyncio.to_thread(fault, nodes.redis))
     streams = [f"{kind}:{fault.__name__}" for kind in ("def", "async")]

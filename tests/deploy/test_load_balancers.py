@@ -12,11 +12,17 @@ from reconnect_channels.client import Client, Entries, Snapshot, State
 from tests.servers import HOST
 
 from .conftest import Site
-from .fronts import ACTIVE
+from .fronts import ACTIVE, FRONTS
 
 pytestmark = [pytest.mark.servers, pytest.mark.faults, pytest.mark.timeout(180)]
 
 WITHIN = 20.0
+
+
+def quick(*names: str) -> pytest.MarkDecorator:
+    """All of them, but only these in `make test`."""
+    kinds = [pytest.param(name, marks=[] if name in names else [pytest.mark.slow]) for name in FRONTS]
+    return pytest.mark.parametrize("kind", kinds, indirect=True)
 
 
 async def until(reached: Callable[[], object], timeout: float = WITHIN) -> None:
@@ -89,6 +95,7 @@ async def test_metrics_are_for_who_reaches_a_node_itself(site: Site, path: str):
     assert await asyncio.to_thread(status, site.nodes[0].port, path) == 200
 
 
+@quick("envoy", "nginx")
 async def test_a_killed_node_costs_nothing_and_the_next_attempt_finds_the_other(site: Site):
     async with pages(site, 6) as opened:
         site.nodes[0].kill()
@@ -110,6 +117,7 @@ async def test_a_killed_node_costs_nothing_and_the_next_attempt_finds_the_other(
                 )
 
 
+@quick("envoy", "haproxy")
 async def test_a_draining_node_sends_its_sockets_to_the_other(site: Site, kind: str):
     async with pages(site, 6) as opened:
         drained = opened[0].client.node
@@ -127,6 +135,7 @@ async def test_a_draining_node_sends_its_sockets_to_the_other(site: Site, kind: 
                 assert drained not in nodes_of(newcomers)
 
 
+@quick("envoy")
 async def test_a_reload_of_the_load_balancer_costs_nothing(site: Site):
     async with pages(site, 4) as opened:
         await asyncio.to_thread(site.front.reload)

@@ -59,6 +59,7 @@ def names(findings: list[dict[str, str]], probe: str) -> set[str]:
 
 @pytest.mark.redis
 @pytest.mark.faults
+@pytest.mark.slow
 def test_services_that_forget_what_they_were_told_are_named():
     changed = {"synchronous_commit": "off", "full_page_writes": "off", "idle_session_timeout": "5s"}
     evicting = ["--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru"]
