@@ -131,7 +131,7 @@ MISSING = $(filter-out $(MAIN) $(OTHERS),$(VERSIONS))
 test: .venv/bin/python ## set up and run everything: linters, all tests, the client's tests, other CPythons
 	@rm -rf .results && mkdir .results
 	@$(MAKE) --no-print-directory -j4 .venv/.dev node-modules chromium programs $(OTHERS:%=.venv-%/.test)
-	@$(MAKE) --no-print-directory -k -j2 stage-lint stage-client $(patsubst %,stage-python-%,$(sort $(OTHERS))) || true
+	@$(MAKE) --no-print-directory -k -j3 stage-lint stage-client $(patsubst %,stage-python-%,$(sort $(OTHERS))) || true
 	@$(MAKE) --no-print-directory -k stage-sqlite stage-postgres || true
 	@$(MAKE) --no-print-directory -k -j2 stage-faults stage-browser || true
 	@echo; echo "The suite ran on CPython $(MAIN), its unit tests also on: $(OTHERS:%=%,) not found here: $(or $(MISSING),none)."
@@ -146,9 +146,10 @@ test-sqlite: .venv/.dev ## all tests on SQLite but those of faults and browsers
 
 test-postgres: .venv/.dev ## the tests that touch the database, on PostgreSQL
 	@$(PYTEST) -n 3 -m "database and not (faults or browser$(NOR_SLOW))" --db=postgres \
-		--ignore=tests/doctor --ignore=tests/telemetry --ignore=tests/example # services of their own, or none
+		--ignore=tests/doctor --ignore=tests/telemetry --ignore=tests/example $(QUICK) # services of their own, or none
 
 stage-sqlite stage-postgres: export NOR_SLOW := $() or slow
+stage-postgres: export QUICK := --ignore=tests/admin/test_reads.py # its large tables are read by test-postgres
 # What these repeat of the stage on SQLite needs fewer examples.
 stage-postgres stage-python-%: export HYPOTHESIS_PROFILE ?= few
 
