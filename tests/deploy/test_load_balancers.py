@@ -19,10 +19,12 @@ pytestmark = [pytest.mark.servers, pytest.mark.faults, pytest.mark.timeout(180)]
 WITHIN = 20.0
 
 
-def quick(*names: str) -> pytest.MarkDecorator:
-    """All of them, but only these in `make test`."""
-    kinds = [pytest.param(name, marks=[] if name in names else [pytest.mark.slow]) for name in FRONTS]
-    return pytest.mark.parametrize("kind", kinds, indirect=True)
+# All of them, but only Envoy in `make test`.
+each_kind = pytest.mark.parametrize(
+    "kind",
+    [pytest.param(name, marks=[] if name == "envoy" else [pytest.mark.slow]) for name in FRONTS],
+    indirect=True,
+)
 
 
 async def until(reached: Callable[[], object], timeout: float = WITHIN) -> None:
@@ -95,7 +97,7 @@ async def test_metrics_are_for_who_reaches_a_node_itself(site: Site, path: str):
     assert await asyncio.to_thread(status, site.nodes[0].port, path) == 200
 
 
-@quick("envoy", "nginx")
+@each_kind
 async def test_a_killed_node_costs_nothing_and_the_next_attempt_finds_the_other(site: Site):
     async with pages(site, 6) as opened:
         site.nodes[0].kill()
@@ -117,7 +119,7 @@ async def test_a_killed_node_costs_nothing_and_the_next_attempt_finds_the_other(
                 )
 
 
-@quick("envoy", "haproxy")
+@each_kind
 async def test_a_draining_node_sends_its_sockets_to_the_other(site: Site, kind: str):
     async with pages(site, 6) as opened:
         drained = opened[0].client.node
@@ -135,7 +137,7 @@ async def test_a_draining_node_sends_its_sockets_to_the_other(site: Site, kind: 
                 assert drained not in nodes_of(newcomers)
 
 
-@quick("envoy")
+@each_kind
 async def test_a_reload_of_the_load_balancer_costs_nothing(site: Site):
     async with pages(site, 4) as opened:
         await asyncio.to_thread(site.front.reload)

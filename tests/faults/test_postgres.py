@@ -3,6 +3,7 @@
 import time
 
 import psycopg
+import pytest
 
 from .stage import Stage, ticks
 
@@ -22,6 +23,7 @@ async def test_nothing_is_lost_when_postgresql_is_killed(durable: Stage):
         await durable.storm(cluster, kill)
 
 
+@pytest.mark.slow
 async def test_messages_take_effect_once_when_the_answer_to_commit_is_cut(durable: Stage):
     with durable.cluster(proxied=("database",)) as cluster:
         ways = [node.database for node in cluster.nodes if node.database is not None]
