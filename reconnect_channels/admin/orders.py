@@ -31,6 +31,8 @@ class Order:
     :param done: how the log of the admin and the message say that it was done.
     """
 
+    do_not_call_in_templates = True  # an action is callable, and a template calls what is
+
     name: str
     permission: str
     title: str

@@ -1,5 +1,7 @@
 """Orders are confirmed, carried out, and remembered by the admin's log."""
 
+import html
+from html.parser import HTMLParser
 from typing import Any
 
 import pytest
@@ -47,6 +49,32 @@ def test_nothing_is_done_before_it_is_confirmed(root: Client, sessions: list[Cli
         assert (str(session) in page) is shown
     assert not Revocation.objects.exists()
     assert not LogEntry.objects.exists()
+
+
+class Form(HTMLParser):
+    """The fields of a page's form that has a button named `confirmed`, as a browser would send them."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.forms: list[dict[str, list[str]]] = []
+        self.feed(page)
+        [self.fields] = [form for form in self.forms if "confirmed" in form]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "form":
+            self.forms.append({})
+        elif tag == "input" and (named := dict(attrs)).get("name"):
+            self.forms[-1].setdefault(str(named["name"]), []).append(named.get("value") or "")
+
+
+def test_the_page_that_asks_sends_what_carries_the_order_out(root: Client, sessions: list[ClientSession]):
+    page = order(root, "ClientSession", "disconnect", sessions[:2]).content.decode()
+    assert html.escape(DISCONNECT.effect) in page
+    fields = Form(page).fields
+    assert fields["confirmed"] == [DISCONNECT.title]
+    response = root.post(list_of("ClientSession"), fields, follow=True)
+    assert told_by(response) == [f"{DISCONNECT.done}: 2."]
+    assert Revocation.objects.count() == 2
 
 
 @pytest.mark.parametrize("action", ["disconnect", "dismiss", "resync"])
