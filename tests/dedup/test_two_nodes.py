@@ -31,9 +31,9 @@ def nodes(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield running
 
 
-def long(*streams: str) -> list[Any]:
+def long(*parameters: Any) -> list[Any]:
     """Whose tests `make test` leaves out."""
-    return [pytest.param(stream, marks=pytest.mark.slow) for stream in streams]
+    return [pytest.param(each, marks=pytest.mark.slow) for each in parameters]
 
 
 def said(frames: list[Frame]) -> list[Any]:
@@ -123,15 +123,7 @@ def frozen(redis: Server) -> None:
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize(
-    "fault",
-    [
-        pytest.param(flushed, marks=pytest.mark.slow),
-        killed,
-        pytest.param(frozen, marks=pytest.mark.slow),
-    ],
-    ids=lambda fault: fault.__name__,
-)
+@pytest.mark.parametrize("fault", [killed, *long(flushed, frozen)], ids=lambda fault: fault.__name__)
 async def test_a_redis_that_fails_makes_no_second_effect(nodes: Pair, fault: Callable[[Server], None]):
     breaking = asyncio.create_task(asyncio.to_thread(fault, nodes.redis))
     streams = [f"{kind}:{fault.__name__}" for kind in ("def", "async")]

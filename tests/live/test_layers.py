@@ -7,9 +7,11 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
+from redis import Redis
 
 from reconnect_channels import announcement
 from reconnect_channels.live import healing
@@ -18,7 +20,7 @@ from reconnect_channels.telemetry.events import HoleHealed
 from reconnect_channels.testing import StreamCommunicator
 from tests.app.consumers import NotesConsumer
 from tests.live.layers import CORE, PUBSUB, use_layer
-from tests.live.peer import publish_all, unheard
+from tests.live.peer import eventually, publish_all, unheard
 from tests.servers import ROOT, Server, django_environment
 from tests.services import redis_url as url_of
 
@@ -97,6 +99,12 @@ async def test_resume_and_live_traffic_on_every_layer(layer: Any):
         one.assert_applied_once(key)
 
 
+def subscribed(url: str, group: str) -> bool:
+    """Whether Redis serves a subscription of this group."""
+    with Redis.from_url(url) as redis:
+        return bool(redis.pubsub_channels(f"live*{group}"))
+
+
 @pytest.mark.servers
 @pytest.mark.parametrize("backend", [CORE, PUBSUB], ids=["core", "pubsub"])
 async def test_entries_of_another_process_come_through_redis(
@@ -112,7 +120,8 @@ async def test_entries_of_another_process_come_through_redis(
     async with client() as one:
         one.subscribe(A)
         await one.live(A)
-        await asyncio.sleep(0.3)  # pub/sub doesn't say when Redis has subscribed
+        if backend == PUBSUB:  # its layer doesn't wait for Redis's answer
+            await eventually(partial(subscribed, redis_url, announcement.group_name(A)))
         monkeypatch.setattr(healing, "AFTER_BURST", 60)
         with another_process(backend, redis_url) as publish:
             for n in range(1, 21):
