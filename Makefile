@@ -142,14 +142,18 @@ stage-%:
 
 .PHONY: test-sqlite test-postgres test-faults test-browser test-client
 test-sqlite: .venv/.dev ## all tests on SQLite but those of faults and browsers
-	@$(BIN)/pytest -n 3 -m "not (faults or browser$(NOR_SLOW))"
+	@$(BIN)/pytest -n 3 -m "not (faults or browser$(ELSEWHERE))"
 
 test-postgres: .venv/.dev ## the tests that touch the database, on PostgreSQL
-	@$(PYTEST) -n 3 -m "database and not (faults or browser$(NOR_SLOW))" --db=postgres \
-		--ignore=tests/doctor --ignore=tests/telemetry --ignore=tests/example $(QUICK) # services of their own, or none
+	@$(PYTEST) -n 3 -m "database and not (faults or browser$(ELSEWHERE))" --db=postgres \
+		--ignore=tests/telemetry --ignore=tests/example $(QUICK) # services of their own, or none
 
-stage-sqlite stage-postgres: export NOR_SLOW := $() or slow
-stage-postgres: export QUICK := --ignore=tests/admin/test_reads.py # its large tables are read by test-postgres
+# In `make test`, what needs Redis beside the database runs on PostgreSQL, as in production, and what asks the
+# database little, or reads large tables of it, on SQLite.
+stage-sqlite: export ELSEWHERE := $() or slow or (redis and database)
+stage-postgres: export ELSEWHERE := $() or slow
+stage-postgres: export QUICK := --ignore=tests/admin/test_reads.py $(foreach of,\
+	decision drain identity_key rights,--ignore=tests/live/test_$(of).py)
 # What these repeat of the stage on SQLite needs fewer examples.
 stage-postgres stage-python-%: export HYPOTHESIS_PROFILE ?= few
 
