@@ -10,8 +10,9 @@ from django.apps import apps
 
 from reconnect_channels.conf import Settings
 from reconnect_channels.consumers import DedupMixin, DeltaSyncMixin
-from reconnect_channels.protocol import exchange, frames
+from reconnect_channels.protocol import frames
 from reconnect_channels.protocol.codes import Close, reconnects
+from reconnect_channels.protocol.limits import Limits
 from reconnect_channels.publication import publish
 from tests.servers import ROOT
 
@@ -69,7 +70,7 @@ def test_the_protocol_names_every_client_frame_and_its_fields():
 def test_the_protocol_names_every_limit_of_welcome():
     row = re.search(r"^\| `WELCOME` \| (.*)$", PROTOCOL, re.MULTILINE)
     assert row is not None
-    for name in exchange.Limits().wire():
+    for name in Limits().wire():
         assert name in row[1]
 
 

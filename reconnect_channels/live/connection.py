@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 from .. import drift, signals, workers
 from ..access import Access
 from ..conf import settings
-from ..protocol import exchange, frames
+from ..protocol import actions, frames
 from ..protocol.codes import Close, Reason, Resync
-from ..protocol.exchange import Exchange, Limits
+from ..protocol.exchange import Exchange, Phase
+from ..protocol.limits import Limits
 from ..protocol.position import Position
 from ..protocol.subscription import State, Subscription
 from ..publication import node_clock
@@ -141,9 +142,7 @@ class Connection:
                 await self._accept({"type": "websocket.accept"})
             code = event.get("code") or 1000
             if code == 1000 and not self.closing:
-                code = (
-                    Close.FORBIDDEN if self.exchange.phase is exchange.Phase.AWAITING_HELLO else Close.RESYNC
-                )
+                code = Close.FORBIDDEN if self.exchange.phase is Phase.AWAITING_HELLO else Close.RESYNC
             await self._refuse(code, event.get("reason") or Reason.CLOSED)
         elif await self.sender.wait() and not self.closing:
             self.sender.push(event)
@@ -159,7 +158,7 @@ class Connection:
     async def _refuse(self, code: int, reason: str) -> None:
         if not self.closing:
             self.exchange.close(Close.RESYNC, reason)
-            self._bye(exchange.Bye(code, reason))
+            self._bye(actions.Bye(code, reason))
         await self.sender.drained()
 
     def detach(self) -> None:
@@ -288,30 +287,30 @@ class Connection:
         if not self.closing:
             self.sender.put({"type": "websocket.send", "text": text})
 
-    def perform(self, actions: list[exchange.Action]) -> None:
+    def perform(self, wanted: list[actions.Action]) -> None:
         """Does what the exchange decided, in order."""
-        for action in actions:
+        for action in wanted:
             match action:
-                case exchange.Refuse(text, stream, code, reason, retry):
+                case actions.Refuse(text, stream, code, reason, retry):
                     self.write(text)
                     self.tell(events.Answered(self.session, stream, code, reason, False, 0.0, retry))
-                case exchange.Send(text):
+                case actions.Send(text):
                     self.write(text)
-                case exchange.Wake(subscription):
+                case actions.Wake(subscription):
                     tap = self.taps.get(subscription)
                     if tap is not None:
                         tap.wake()
-                case exchange.Deliver(message):
+                case actions.Deliver(message):
                     self.delivery.take(message)
-                case exchange.Join():
+                case actions.Join():
                     self.spawn(join(self, action))
-                case exchange.Greet(hello, claims):
+                case actions.Greet(hello, claims):
                     self.spawn(greet(self, hello, claims))
-                case exchange.Leave(subscriptions):
+                case actions.Leave(subscriptions):
                     for subscription in subscriptions:
                         self._leave(subscription)
                     self.moved()
-                case exchange.Resync(subscription, position):
+                case actions.Resync(subscription, position):
                     tap = self.taps.get(subscription)
                     if tap is not None:
                         sent = subscription.sent
@@ -320,17 +319,17 @@ class Connection:
                             tap.resync(Resync.DIVERGED)
                         else:
                             self.refuse([subscription], 429, Reason.RATE, DRIFTS_ON)
-                case exchange.Drifting(moved):
+                case actions.Drifting(moved):
                     self.tell(events.DriftMoved(self.session, moved))
                     if self.place is not None:
                         self.hub.roster.drift(self.place, self, moved)
-                case exchange.Ping():
+                case actions.Ping():
                     self._ping()
-                case exchange.Bye():
+                case actions.Bye():
                     self._bye(action)
-                case exchange.Report():
+                case actions.Report():
                     self._report(action)
-                case exchange.Ignore():
+                case actions.Ignore():
                     events.emit(events.ReportIgnored(self.session))
 
     def _tick(self) -> None:
@@ -346,7 +345,7 @@ class Connection:
         }
         self.write(frames.ping(int(now * 1000), heads))
 
-    def _report(self, report: exchange.Report) -> None:
+    def _report(self, report: actions.Report) -> None:
         self.tell(events.Reported(self.session, report.metrics, report.environment, report.transitions))
         if self.place is not None and report.environment is not None:
             self.hub.roster.touch(self.place, self, report.environment)
@@ -357,7 +356,7 @@ class Connection:
         except Exception:  # an `async def` receiver, which can't be called in a running loop
             logger.exception("telemetry couldn't be sent to its receivers")
 
-    def _bye(self, bye: exchange.Bye) -> None:
+    def _bye(self, bye: actions.Bye) -> None:
         if self.closing:
             return
         self.write(frames.bye(bye.code, bye.reason, bye.retry_after_ms, term=bye.term))

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from ..conf import settings
-from ..protocol import exchange, frames
+from ..protocol import actions, frames
 from ..protocol.codes import Close, Reason
 from ..protocol.position import Position
 from ..protocol.traceparent import trace_id
@@ -67,7 +67,7 @@ async def greet(connection: Connection, hello: frames.Hello, claims: Mapping[str
         text = f"at most {limits.max_streams} streams a socket"
         connection.write(frames.error(413, Reason.LIMIT, text, streams=beyond))
     action, replaced = connection.exchange.join(None, taken, connection.loop.time())
-    connection.perform([exchange.Leave(replaced), action])
+    connection.perform([actions.Leave(replaced), action])
 
 
 async def _admitted(connection: Connection) -> bool:

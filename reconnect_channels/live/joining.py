@@ -10,7 +10,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from ..conf import settings
-from ..protocol import exchange, frames
+from ..protocol import actions, frames
 from ..protocol.codes import Reason, Resync
 from ..protocol.position import Position
 from ..protocol.recovery import Answer, Decision, decide, known_checksum, needs_checksum
@@ -28,7 +28,7 @@ NO_SUCH_STREAM = (403, Reason.FORBIDDEN, "no such stream")
 DRIFTS_ON = "its position is wrong again and again"
 
 
-async def join(connection: Connection, action: exchange.Join) -> None:
+async def join(connection: Connection, action: actions.Join) -> None:
     """Asks for the rights, answers SUBSCRIBED, then recovers each stream (design 10.5)."""
     await connection.welcomed()
     async with connection.asking:  # answered in order
@@ -54,7 +54,7 @@ async def join(connection: Connection, action: exchange.Join) -> None:
     connection.moved()
 
 
-async def _recover(connection: Connection, taps: list[StreamTap], action: exchange.Join) -> None:
+async def _recover(connection: Connection, taps: list[StreamTap], action: actions.Join) -> None:
     """Judges all positions of one HELLO or SUBSCRIBE together, so that all offenders are named."""
     judged = await asyncio.gather(
         *(_judge(connection, tap, action.claims[tap.subscription.name]) for tap in taps),

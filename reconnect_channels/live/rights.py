@@ -14,18 +14,15 @@ import math
 import random
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
-
-from django.db import InterfaceError, OperationalError
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import news, workers
 from ..access import Access
-from ..accounts import standings
-from ..conf import settings
 from ..protocol.codes import Close
 from ..revocation import BATCH, NEWS, ORDERS, Cause, Cut, read_after, read_recent
+from .judge import COME_BACK, Held, Judge
 from .tail import KEEP, Tail
 
 if TYPE_CHECKING:
@@ -36,29 +33,9 @@ logger = logging.getLogger(__name__)
 LOOK = 1.0  # seconds between two looks for new rows
 DOUBT = 3.0  # seconds that a handshake may take from reading its session to being ours
 RECENT = 60.0  # seconds that a revocation is kept for sockets on their way
-ROUNDS = 4  # looks at sockets' rights while one socket is looked at once
-CHUNK = 500  # sockets whose users and sessions are one query each
-ASKING = 4  # hooks asked at once, so that threads are left for others
-HOOK = 5.0  # seconds that hooks of one socket may take in a round
 SPREAD = 5.0  # seconds within which nodes begin, where everybody is to be looked at
-COME_BACK = (1_000, 3_000)  # ms: by then a view has answered with the new cookie
 
 UNAUTHENTICATED = (Cause.LOGOUT, Cause.DEACTIVATED, Cause.DELETED)
-
-
-class Held(Protocol):
-    """A socket whose rights are watched."""
-
-    access: Access
-
-    def end(self, code: Close, reason: str, retry_after_ms: tuple[int, int]) -> None:
-        """Nothing more is sent, except why. Synchronous."""
-
-    def granted(self) -> list[str]:
-        """The streams that it may read now."""
-
-    def withdraw(self, names: Iterable[str], *, again: bool = False) -> None:
-        """Ends streams, also those whose right is still asked for; `again`: may be asked for again."""
 
 
 class _Recent(NamedTuple):
@@ -77,21 +54,17 @@ class Rights:
         self._loop = asyncio.get_running_loop()
         self._spawn = spawn
         self._obey = obey
-        self._sockets: dict[Held, float] = {}  # when its rights were last looked at
+        self._judge = Judge(spawn)
         self._by_identity: defaultdict[str, set[Held]] = defaultdict(set)
         self._by_session: defaultdict[str, set[Held]] = defaultdict(set)
-        self._failures: dict[Held, int] = {}  # of its hooks, in a row
         self._recent: deque[_Recent] = deque()
         self._recent_of: defaultdict[str, list[_Recent]] = defaultdict(list)
         self._known: dict[tuple[int, float], float] = {}
-        self._asked: set[Held] = set()
-        self._asking: asyncio.Task[None] | None = None
         self._checking: asyncio.TimerHandle | None = None
-        self._judging = asyncio.Lock()
         self._services: list[asyncio.Task[None]] = []
 
     def __len__(self) -> int:
-        return len(self._sockets)
+        return len(self._judge.sockets)
 
     # -- sockets -----------------------------------------------------------------------------------
 
@@ -102,9 +75,9 @@ class Rights:
             socket.end(Close.UNAUTHENTICATED, Cause.DEACTIVATED, (0, 0))
             return False
         if not self._services:
-            self._services = [self._spawn(self._watch()), self._spawn(self._look_again())]
+            self._services = [self._spawn(self._watch()), self._spawn(self._judge.watch())]
             news.receivers.add(self._listen)
-        self._sockets[socket] = time.monotonic()
+        self._judge.enter(socket)
         for name in _names(access):
             self._by_identity[name].add(socket)
         if access.login.session:
@@ -120,14 +93,12 @@ class Rights:
 
     def leave(self, socket: Held) -> None:
         """Forgets a socket that ends. Synchronous; may be called again."""
-        if self._sockets.pop(socket, None) is None:
+        if not self._judge.leave(socket):
             return
         for name in _names(socket.access):
             _discard(self._by_identity, name, socket)
         _discard(self._by_session, socket.access.login.session, socket)
-        self._failures.pop(socket, None)
-        self._asked.discard(socket)
-        if not self._sockets:
+        if not self._judge.sockets:
             news.receivers.discard(self._listen)
             if self._checking is not None:
                 self._checking.cancel()
@@ -207,14 +178,14 @@ class Rights:
         if cut.session:
             of_session = self._by_session.get(cut.session, set())
             found = set(of_session) if found is None else found & of_session
-        return list(self._sockets if found is None else found)
+        return list(self._judge.sockets if found is None else found)
 
     def _apply(self, cut: Cut, socket: Held) -> None:
         access = socket.access
         certain = access.opened < cut.created
         if cut.cause == Cause.CHECK:
             access.lose()
-            self.ask([socket])
+            self._judge.ask([socket])
         elif cut.stream:
             access.lose([cut.stream])
             socket.withdraw([cut.stream], again=not certain)
@@ -237,9 +208,9 @@ class Rights:
 
     def _everybody(self) -> None:
         self._checking = None
-        for socket in self._sockets:
+        for socket in self._judge.sockets:
             socket.access.lose()
-        self.ask(self._sockets)
+        self._judge.ask(self._judge.sockets)
 
     # -- rows --------------------------------------------------------------------------------------
 
@@ -271,94 +242,6 @@ class Rights:
                 if len(cuts) >= BATCH:
                     continue
             await asyncio.sleep(max(0.05, LOOK - (time.monotonic() - began)))
-
-    # -- looking again -----------------------------------------------------------------------------
-
-    def ask(self, sockets: Iterable[Held]) -> None:
-        """Has the rights of these sockets looked at now; while that is done, more pile up."""
-        self._asked.update(sockets)
-        if self._asking is None:
-            self._asking = self._spawn(self._answer())
-
-    async def _answer(self) -> None:
-        try:
-            while self._asked:
-                asked, self._asked = list(self._asked), set()
-                await self._judge(asked)
-        finally:
-            self._asking = None
-
-    async def _look_again(self) -> None:
-        """Every socket within `RECHECK`, a part of them each round."""
-        while True:
-            every = settings().RECHECK
-            await asyncio.sleep(every / ROUNDS * random.uniform(0.8, 1.0))
-            due = time.monotonic() - every * (1 - 1 / ROUNDS)
-            await self._judge([socket for socket, judged in self._sockets.items() if judged <= due])
-
-    async def _judge(self, sockets: Sequence[Held]) -> None:
-        """Users and sessions in one query each, then the hooks; who can't be judged now is so next time."""
-        limit = asyncio.Semaphore(ASKING)
-        for start in range(0, len(sockets), CHUNK):
-            async with self._judging:
-                chunk = [socket for socket in sockets[start : start + CHUNK] if socket in self._sockets]
-                await self._judge_chunk(chunk, limit)
-
-    async def _judge_chunk(self, sockets: list[Held], limit: asyncio.Semaphore) -> None:
-        logins = [(socket.access.scope.get("user"), socket.access.login) for socket in sockets]
-        began = time.monotonic()
-        try:
-            found = await workers.read(standings, logins)
-        except Exception:
-            logger.warning("Rights of %d sockets couldn't be looked at", len(sockets), exc_info=True)
-            return
-        left = []
-        for socket, standing in zip(sockets, found, strict=True):
-            if socket not in self._sockets:
-                continue
-            if standing.problem:
-                socket.access.void = True
-                if standing.final:
-                    socket.end(Close.UNAUTHENTICATED, standing.problem, (0, 0))
-                else:
-                    socket.end(Close.RESYNC, standing.problem, COME_BACK)
-            else:
-                socket.access.renew(standing.user)
-                left.append(socket)
-        asked = await asyncio.gather(*(self._ask_hooks(socket, began, limit) for socket in left))
-        if errors := [error for error in asked if error is not None]:
-            logger.warning("The rights of %d sockets are unknown", len(errors), exc_info=errors[0])
-
-    async def _ask_hooks(self, socket: Held, began: float, limit: asyncio.Semaphore) -> Exception | None:
-        async with limit:
-            names = socket.granted()
-            try:
-                async with asyncio.timeout(HOOK):
-                    allowed = await socket.access.again(names)
-            except Exception as error:
-                self._unknown(socket, names, error)
-                return error
-        if socket in self._sockets:
-            self._sockets[socket] = began
-            self._failures.pop(socket, None)
-            self._withdraw(socket, [name for name in names if name not in allowed])
-        return None
-
-    def _unknown(self, socket: Held, names: list[str], error: Exception) -> None:
-        """The hooks failed. A database that is down or slow takes no right away; a defect does, at the second
-        time, since a hook may fail just because the right is gone."""
-        if socket not in self._sockets or isinstance(error, (OperationalError, InterfaceError, TimeoutError)):
-            return
-        failures = self._failures[socket] = self._failures.get(socket, 0) + 1
-        if failures > 1:
-            self._withdraw(socket, names, again=True)
-
-    @staticmethod
-    def _withdraw(socket: Held, names: Collection[str], *, again: bool = False) -> None:
-        gone = set(socket.granted()).intersection(names)  # others are being asked for again just now
-        if gone:
-            socket.access.lost |= gone
-            socket.withdraw(sorted(gone), again=again)
 
 
 def _names(access: Access) -> set[str]:

@@ -10,159 +10,42 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
 from . import frames, telemetry
+from .actions import (
+    Action,
+    Bye,
+    Deliver,
+    Drifting,
+    Greet,
+    Ignore,
+    Join,
+    Leave,
+    Ping,
+    Refuse,
+    Report,
+    Resync,
+    Send,
+    Wake,
+)
 from .bucket import TokenBucket
 from .clock import LamportClock
-from .codec import MAX_FRAME, MAX_MESSAGE, CodecError, check, encode
+from .codec import CodecError, check, encode
 from .codes import Close, Reason
+from .limits import Limits
 from .position import InvalidPosition, Position, parse
-from .subscription import ACK_BYTES, ACK_ENTRIES, WINDOW_BYTES, WINDOW_ENTRIES, Drift, State, Subscription
+from .subscription import Drift, State, Subscription
 
 REPORT_INTERVAL = 10.0  # seconds between two reports that are looked at
 MAX_TURN = 10.0  # seconds that a message over the rate is sent away for at most
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Bounds of one exchange (design 13); said in WELCOME."""
-
-    max_streams: int = 100
-    rate: float = 50
-    burst: int = 1_000
-    max_message: int = MAX_MESSAGE
-    in_flight: int = 16
-    hello_timeout: float = 10.0
-    heartbeat: float = 15.0
-    dead_after: float = 25.0
-    ack_timeout: float = 25.0
-    lag_grace: float = 15.0
-
-    def wire(self) -> dict[str, int]:
-        """The `limits` of WELCOME: what a client must keep to, and how it paces itself."""
-        return {
-            "message_bytes": self.max_message,
-            "frame_bytes": MAX_FRAME,
-            "streams": self.max_streams,
-            "rate": int(self.rate),
-            "burst": self.burst,
-            "in_flight": self.in_flight,
-            "ack_entries": ACK_ENTRIES,
-            "ack_bytes": ACK_BYTES,
-            "window_entries": WINDOW_ENTRIES,
-            "window_bytes": WINDOW_BYTES,
-        }
 
 
 class Phase(Enum):
     AWAITING_HELLO = auto()
     OPEN = auto()
     CLOSED = auto()
-
-
-@dataclass(frozen=True)
-class Send:
-    """Send this text."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Refuse(Send):
-    """Send this REJECT of a message that isn't looked at further."""
-
-    stream: str
-    code: int
-    reason: Reason
-    retry: bool
-
-
-@dataclass(frozen=True)
-class Greet:
-    """A good HELLO came: send WELCOME, then join `streams` and those of `get_streams()`."""
-
-    hello: frames.Hello
-    claims: Mapping[str, Position | None]
-
-
-@dataclass(frozen=True)
-class Join:
-    """Ask for the right to these streams, answer SUBSCRIBED `ref`, then recover each."""
-
-    ref: int | None
-    subscriptions: list[Subscription]
-    claims: Mapping[str, Position | None]
-
-
-@dataclass(frozen=True)
-class Leave:
-    """Nothing more of these streams."""
-
-    subscriptions: list[Subscription]
-
-
-@dataclass(frozen=True)
-class Deliver:
-    """Run the message's handler and answer it."""
-
-    message: frames.Message
-
-
-@dataclass(frozen=True)
-class Wake:
-    """The client made room on this stream: go on where it waits."""
-
-    subscription: Subscription
-
-
-@dataclass(frozen=True)
-class Resync:
-    """The client proved by the position that it holds another history: give it a snapshot."""
-
-    subscription: Subscription
-    position: Position
-
-
-@dataclass(frozen=True)
-class Drifting:
-    """The client's drift is another one from now on."""
-
-    drift: Drift
-
-
-@dataclass(frozen=True)
-class Ping:
-    """Time for a heartbeat: send PING with the heads that were verified lately."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """The client's own measurements, as `telemetry` lets them through."""
-
-    metrics: Mapping[str, float]
-    environment: str | None = None
-    transitions: tuple[telemetry.Transition, ...] = ()
-
-
-@dataclass(frozen=True)
-class Ignore:
-    """A report isn't looked at: it comes too soon after another one, or says nothing that is known."""
-
-
-@dataclass(frozen=True)
-class Bye:
-    """Send BYE, then close with its code."""
-
-    code: int
-    reason: str
-    retry_after_ms: tuple[int, int] = (0, 0)
-    term: int | None = None  # of the socket that supersedes this one
-
-
-Action = Send | Greet | Join | Leave | Deliver | Wake | Resync | Drifting | Ping | Report | Ignore | Bye
 
 
 class Exchange:

@@ -428,7 +428,7 @@ async def test_slow_progress_is_progress(monkeypatch: pytest.MonkeyPatch):
 
 def impatient(monkeypatch: pytest.MonkeyPatch, seconds: float = 0.1) -> None:
     from reconnect_channels.live import connection
-    from reconnect_channels.protocol.exchange import Limits
+    from reconnect_channels.protocol.limits import Limits
 
     monkeypatch.setattr(connection, "_limits", lambda: Limits(ack_timeout=seconds))
 

@@ -23,7 +23,7 @@ from django.utils import timezone
 from reconnect_channels import accounts
 from reconnect_channels.consumers import DedupMixin, DeltaSyncMixin
 from reconnect_channels.identity import Login, identity_key
-from reconnect_channels.live import rights
+from reconnect_channels.live import judge, rights
 from reconnect_channels.live.hub import get_hub
 from reconnect_channels.models import Revocation
 from tests.live.peer import Peer, eventually, publish_all
@@ -356,7 +356,7 @@ async def test_many_changes_of_groups_are_one_look_at_everybody(monkeypatch: pyt
     monkeypatch.setattr(rights, "SPREAD", 0.3)
     looks: list[int] = []
     real = accounts.standings
-    monkeypatch.setattr(rights, "standings", lambda logins: (looks.append(len(logins)), real(logins))[1])
+    monkeypatch.setattr(judge, "standings", lambda logins: (looks.append(len(logins)), real(logins))[1])
     group = await Group.objects.acreate(name="members")
     perm = await sync_to_async(_perm)()
     here = await browser()
@@ -535,7 +535,7 @@ async def test_users_that_cannot_be_read_cut_nobody(
     async with here.socket() as peer:
         await live(peer, OPEN)
         with monkeypatch.context() as patch:
-            patch.setattr(rights, "standings", fail)
+            patch.setattr(judge, "standings", fail)
             await eventually(lambda: len(failures) >= 3)
         await peer.still_works(OPEN)
         await _update(is_active=False)
@@ -544,11 +544,11 @@ async def test_users_that_cannot_be_read_cut_nobody(
 
 def test_the_users_and_sessions_of_a_chunk_are_two_queries():
     users = get_user_model().objects.bulk_create(
-        get_user_model()(username=f"user {n}", password=str(n)) for n in range(rights.CHUNK)
+        get_user_model()(username=f"user {n}", password=str(n)) for n in range(judge.CHUNK)
     )
     soon = timezone.now() + timedelta(days=1)
     Session.objects.bulk_create(
-        Session(session_key=f"key {n}", expire_date=soon) for n in range(rights.CHUNK - 1)
+        Session(session_key=f"key {n}", expire_date=soon) for n in range(judge.CHUNK - 1)
     )
     logins = [
         (user, Login(f"user:{user.pk}", True, f"key {n}", "", user.get_session_auth_hash()))
@@ -557,7 +557,7 @@ def test_the_users_and_sessions_of_a_chunk_are_two_queries():
     with CaptureQueriesContext(connection) as queries:
         found = accounts.standings(logins)
     assert len(queries) == 2
-    assert [standing.problem for standing in found] == [""] * (rights.CHUNK - 1) + ["session ended"]
+    assert [standing.problem for standing in found] == [""] * (judge.CHUNK - 1) + ["session ended"]
     assert [standing.user for standing in found[:-1]] == users[:-1]
 
 

@@ -286,7 +286,7 @@ async def test_a_client_puts_the_parts_together_whatever_is_published_meanwhile(
 
 async def test_parts_that_are_not_acknowledged_end_with_4008(monkeypatch: pytest.MonkeyPatch, quick: None):
     from reconnect_channels.live import connection
-    from reconnect_channels.protocol.exchange import Limits
+    from reconnect_channels.protocol.limits import Limits
 
     monkeypatch.setattr(connection, "_limits", lambda: Limits(ack_timeout=0.1))
 

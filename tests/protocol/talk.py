@@ -6,7 +6,9 @@ import json
 import uuid
 from typing import Any
 
-from reconnect_channels.protocol.exchange import Action, Exchange, Limits, Send
+from reconnect_channels.protocol.actions import Action, Send
+from reconnect_channels.protocol.exchange import Exchange
+from reconnect_channels.protocol.limits import Limits
 
 PRODUCER = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
 

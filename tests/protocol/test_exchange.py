@@ -8,25 +8,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconnect_channels.protocol.clock import MAX_JUMP, LamportClock
-from reconnect_channels.protocol.codes import Close
-from reconnect_channels.protocol.exchange import (
+from reconnect_channels.protocol.actions import (
     Bye,
     Deliver,
     Drifting,
-    Exchange,
     Greet,
     Ignore,
     Join,
     Leave,
-    Limits,
-    Phase,
     Ping,
     Report,
     Resync,
     Send,
     Wake,
 )
+from reconnect_channels.protocol.clock import MAX_JUMP, LamportClock
+from reconnect_channels.protocol.codes import Close
+from reconnect_channels.protocol.exchange import Exchange, Phase
+from reconnect_channels.protocol.limits import Limits
 from reconnect_channels.protocol.position import Position
 from reconnect_channels.protocol.subscription import Drift, State
 

@@ -10,28 +10,26 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from reconnect_channels.protocol.clock import MAX_JUMP
-from reconnect_channels.protocol.codec import decode
-from reconnect_channels.protocol.codes import Close
-from reconnect_channels.protocol.exchange import (
-    REPORT_INTERVAL,
+from reconnect_channels.protocol.actions import (
     Action,
     Bye,
     Deliver,
     Drifting,
-    Exchange,
     Greet,
     Ignore,
     Join,
     Leave,
-    Limits,
-    Phase,
     Ping,
     Report,
     Resync,
     Send,
     Wake,
 )
+from reconnect_channels.protocol.clock import MAX_JUMP
+from reconnect_channels.protocol.codec import decode
+from reconnect_channels.protocol.codes import Close
+from reconnect_channels.protocol.exchange import REPORT_INTERVAL, Exchange, Phase
+from reconnect_channels.protocol.limits import Limits
 from reconnect_channels.protocol.position import Position
 from reconnect_channels.protocol.subscription import Drift, State, Subscription
 

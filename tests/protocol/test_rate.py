@@ -9,7 +9,9 @@ import uuid
 
 import pytest
 
-from reconnect_channels.protocol.exchange import MAX_TURN, Deliver, Exchange, Limits
+from reconnect_channels.protocol.actions import Deliver
+from reconnect_channels.protocol.exchange import MAX_TURN, Exchange
+from reconnect_channels.protocol.limits import Limits
 
 from .talk import hello, message
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconnect_channels.protocol import exchange
+from reconnect_channels.protocol import actions
 from reconnect_channels.protocol.exchange import Exchange
 from reconnect_channels.protocol.telemetry import (
     COUNTED,
@@ -150,9 +150,9 @@ def hear(session: Exchange, text: str, now: float) -> None:
     """What a connection makes of it."""
     for action in session.receive(text, now):
         match action:
-            case exchange.Report(told, environment, transitions):
+            case actions.Report(told, environment, transitions):
                 emit(Reported("s", told, environment, transitions))
-            case exchange.Ignore():
+            case actions.Ignore():
                 emit(ReportIgnored("s"))
 
 
