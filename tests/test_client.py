@@ -269,6 +269,14 @@ def test_an_incomplete_page_is_acknowledged_whatever_its_size():
     assert not reader.live
 
 
+def test_an_empty_page_asks_for_an_acknowledgement():
+    reader = tracker()
+    assert reader.finish(take(reader, delta(0, 1)), 100, 65536, 0.0) is None  # type: ignore[arg-type]
+    page = take(reader, delta(1, 1, complete=False))
+    assert reader.finish(page, 100, 65536, 0.0) == position(1)  # type: ignore[arg-type]
+    assert reader.live
+
+
 @given(st.data())
 def test_whatever_is_repeated_dropped_or_swapped_only_the_true_history_is_applied(data):
     """The frames of 30 entries, mangled; after each refusal the server answers from the position."""

@@ -320,6 +320,17 @@ describe("applying", () => {
     await settle();
     expect(acks()).toBe(4);
   });
+
+  test("an empty page asks for an ACK, and is nothing to the application", async () => {
+    const { server, screen, log } = await subscribed();
+    server.publish("s", "live");
+    await settle();
+    const seen = screen.seen.length;
+    server.socket.deliver(log.delta("s", log.seq, log.seq, false));
+    await settle();
+    expect(server.socket.of("ACK").slice(1)).toEqual([{ type: "ACK", streams: { s: log.wire() } }]);
+    expect(screen.seen).toHaveLength(seen);
+  });
 });
 
 test("on a slow line an ACK follows the traffic of 5 s", async () => {

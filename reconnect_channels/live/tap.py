@@ -124,7 +124,7 @@ class StreamTap:
     async def _catch_up(self) -> None:
         """Pages from ring or log until the sent position is the hub's; then, without a pause, live."""
         subscription, feed, hub = self.subscription, self.feed, self._connection.hub
-        said_complete = False
+        said_complete = owed = False
         while await self._clear():
             sent = subscription.sent
             assert sent is not None
@@ -143,6 +143,9 @@ class StreamTap:
                 connection.caught_up()
                 return
             if not subscription.has_credit:
+                if not owed:  # what is complete is acknowledged now and then only: without asking, it may
+                    self._connection.write(delta(feed.name, sent, sent, [], False))  # be at the next PING
+                    owed = True
                 await self._wait_for(lambda: subscription.has_credit)
                 continue
             resume = self._connection.resume
@@ -158,7 +161,7 @@ class StreamTap:
                 now = self._connection.loop.time()
                 subscription.took(page.to, len(text), now)
                 subscription.time_page(now)
-                said_complete = page.complete
+                said_complete, owed = page.complete, not page.complete
                 self._sender.push({"type": "websocket.send", "text": text})
 
     async def _clear(self) -> bool:

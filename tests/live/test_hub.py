@@ -10,11 +10,13 @@ from asgiref.sync import sync_to_async
 
 from reconnect_channels import announcement, news
 from reconnect_channels.live import healing
+from reconnect_channels.live.feed import Feed
 from reconnect_channels.live.hub import get_hub
 from reconnect_channels.log import log_for
 from reconnect_channels.log.database import DatabaseLog
 from reconnect_channels.models import Stream
 from reconnect_channels.protocol.entry import Entry
+from reconnect_channels.protocol.window import Page
 from reconnect_channels.telemetry.events import HoleHealed
 from reconnect_channels.testing import StreamCommunicator
 from tests.app.consumers import NotesConsumer
@@ -379,6 +381,40 @@ async def test_an_unacknowledged_window_holds_back_its_stream_alone(payload: str
 
 def frames(peer: Peer) -> list[dict[str, Any]]:
     return [f for f in peer.heard if f["type"] == "SYNC_DELTA" and f["stream"] == A]
+
+
+async def test_who_falls_behind_owing_no_acknowledgement_is_asked_for_one():
+    """More than a page is un-ACKed, and less than what makes a client acknowledge of its own accord."""
+    async with client() as one:
+        await follow(one)
+        for n in range(0, 200, 50):
+            await publish_all(A, ["x" * 100] * 50)
+            await has_all(one, n + 50)
+        assert one.socket is not None
+        one.socket.block()
+        for n in range(2):  # the first waits in the server, the second is left to the log
+            await publish_all(A, [n])
+        one.socket.unblock()
+        await has_all(one, 202)
+
+
+async def test_what_comes_while_a_last_page_is_on_its_way_follows_at_once(monkeypatch: pytest.MonkeyPatch):
+    """That page says `complete`, so no ACK is owed for it, and it alone is more than is sent unasked."""
+    await publish_all(A, ["x" * 20_000])
+    hub, late = get_hub(), iter([["late"]])
+    page = hub.page
+
+    async def overtaken(feed: Feed, *args: Any) -> Page:
+        found = await page(feed, *args)
+        for payloads in late:
+            await publish_all(A, payloads)
+            await eventually(lambda: feed.position.seq == 2)
+        return found
+
+    monkeypatch.setattr(hub, "page", overtaken)
+    async with client() as one:
+        await follow(one)
+        await has_all(one, 2)
 
 
 async def test_a_sender_that_acknowledges_as_it_should_is_never_held_back():
