@@ -117,11 +117,15 @@ def bury(name: str) -> None:
     Node.objects.using(alias()).filter(name=name).exclude(reaped=None).delete()
 
 
-def is_settled(name: str) -> bool:
-    """Whether nothing is left to be done: no other node is overdue, and no client is away."""
+def is_settled(name: str, idle: float) -> bool:
+    """Whether nothing is left to be done by a node that ends: no client is away, and all others live.
+
+    :param idle: seconds within which others must have been heard. One that was killed just before isn't
+        known to be silent yet, and who is left then may be the last that could clear up after it.
+    """
     using = alias()
-    overdue = Node.objects.using(using).exclude(name=name).filter(seen__lt=Now() - _timeout() / 2)
-    return not (overdue.exists() or ClientSession.objects.using(using).filter(state=State.AWAY).exists())
+    unheard = Node.objects.using(using).exclude(name=name).filter(seen__lt=Now() - timedelta(seconds=idle))
+    return not (unheard.exists() or ClientSession.objects.using(using).filter(state=State.AWAY).exists())
 
 
 def find_lost() -> int:

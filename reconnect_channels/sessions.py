@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from django.db import connections, router, transaction
+from django.db import DataError, connections, router, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
 from .conf import settings
 from .models import ClientSession, SessionStream
 from .telemetry.flight import TEXT, Noted, encode
+
+logger = logging.getLogger(__name__)
 
 BATCH = 1_000
 State = ClientSession.State
@@ -81,10 +84,23 @@ def write(rows: Sequence[Row]) -> Written:
     """Writes a batch in one transaction: one INSERT … ON CONFLICT, and what changed of who is where.
 
     A row isn't written where a newer live one stands, by (term, attempt, connected): its session is among
-    the `lost`. What isn't live replaces only what isn't newer.
+    the `lost`. What isn't live replaces only what isn't newer. A row that the database never takes is logged
+    and left out; the others are written.
 
     :param rows: at most one a session.
     """
+    try:
+        return _write_together(rows)
+    except DataError:
+        if len(rows) == 1:
+            logger.exception("The session of client %r can't be written", rows[0].client_id)
+            return Written()
+    middle = len(rows) // 2
+    first, second = write(rows[:middle]), write(rows[middle:])
+    return Written(first.lost | second.lost, first.returns + second.returns)
+
+
+def _write_together(rows: Sequence[Row]) -> Written:
     using, written = alias(), Written()
     rows = sorted(rows)  # everybody locks in the same order
     with transaction.atomic(using=using):

@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from django.db import DataError
-
 from .. import news, nodes, sessions, workers
 from ..announcement import group_name
 from ..conf import settings
@@ -71,6 +69,7 @@ class Registrar:
         self._sound_since: float | None = None  # heartbeats have come through since then
         self._reap_at = 0.0
         self._noted: set[str] = set()
+        self._idle_since: float | None = None  # no socket is here
         self._settled = True
         roster.begin(self.node)
 
@@ -109,6 +108,11 @@ class Registrar:
     async def _turn(self) -> None:
         events.emit(self._roster.sample())
         now, channel = self._loop.time(), self._wakeups.channel
+        if self._roster.live:
+            self._idle_since = None
+        elif self._idle_since is None:
+            self._idle_since = self._reap_at = now
+            self._settled = False
         beating = now >= self._beat_at or channel != self._channel
         if beating:
             self._channel = channel
@@ -144,15 +148,10 @@ class Registrar:
         while rows := self._roster.take(now, sessions.BATCH):
             try:
                 written = await self._write(sessions.write, rows)
-            except DataError:  # it would fail for ever, and everything behind it
-                logger.exception("%d sessions can't be written", len(rows))
-                written = sessions.Written()
             except BaseException:
                 self._roster.put_back(rows)
                 raise
             self._roster.wrote(rows, written, self._loop.time())
-            if any(row.state is sessions.State.AWAY for row in rows):
-                self._settled = False
 
     async def _compare(self) -> None:
         """Finds sessions that another node took over, where the layer didn't tell: one count a heartbeat."""
@@ -182,7 +181,9 @@ class Registrar:
                 events.emit(events.Reaped(dead.name))
                 logger.info("Node %s was silent: its sessions are reaped", dead.name)
             await self._write(sessions.end_absent)
-            self._settled = await self._write(nodes.is_settled, self.node)
+            if self._idle_since is not None:
+                idle = self._loop.time() - self._idle_since
+                self._settled = await self._write(nodes.is_settled, self.node, idle)
         except Exception as error:
             events.emit(events.CleanupFailed(type(error).__name__))
             logger.warning("What a dead node left couldn't be cleared up, it is tried again: %r", error)

@@ -117,10 +117,11 @@ async def test_what_a_handler_is_working_on_is_finished_and_the_client_hears_of_
         await peer.greet()
         message = {"id": peer.message(A, {"x": 1}), "producer": peer.producer, "n": 1}
         await working.wait()
-        begin(get_hub(), 0.1)
+        draining = begin(get_hub(), 0.1)
         await peer.goodbye()
         go_on.set()
         await peer.socket.close(4012)
+    await draining
     get_hub().draining = None
     async with Peer(Slow) as back:
         await back.greet()

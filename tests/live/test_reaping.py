@@ -97,6 +97,31 @@ async def test_a_node_that_lives_is_left_alone(configure: Callable[..., None]):
     assert (await seen_row("c")).state == "live"
 
 
+async def test_the_last_node_outlives_one_that_was_killed_a_moment_ago(configure: Callable[..., None]):
+    """Long before that one is overdue: nobody else would clear up after it."""
+    configure(GRACE=0.05)
+    await sync_to_async(nodes.begin)("one", DEAD)
+    async with peer("here") as one:
+        await one.greet({A: None})
+        await eventually(lambda: Node.objects.filter(name=get_hub().node).aexists())
+    await eventually(lambda: _all(Node.objects.all(), 0))
+
+
+async def test_a_node_without_sockets_ends_beside_others_that_live(configure: Callable[..., None]):
+    configure(GRACE=0.05)
+    await sync_to_async(nodes.begin)("one", DEAD)
+
+    async def live_on() -> bool:
+        await Node.objects.filter(name="one").aupdate(seen=Now())
+        return await _all(Node.objects.all(), 1)
+
+    async with peer("here") as one:
+        await one.greet({A: None})
+        await eventually(lambda: _all(Node.objects.all(), 2))
+    await eventually(live_on)
+    assert not await sync_to_async(is_gone)()
+
+
 def test_of_many_that_notice_one_takes_a_dead_node_on():
     die()
     found: list[Any] = []

@@ -324,23 +324,37 @@ async def test_a_long_outage_keeps_memory_bounded(outage: Any, monkeypatch: pyte
     assert await ClientSession.objects.acount() == 101
 
 
-async def test_rows_that_the_database_never_takes_stop_nothing_behind_them(monkeypatch: pytest.MonkeyPatch):
+async def test_a_row_that_the_database_never_takes_costs_the_others_nothing(
+    outage: Any, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(Roster, "_tell", lambda *_: None)
-    async with peer() as one, peer("d") as two:
-        await one.greet({A: None})
-        await row(state="live")
-        write = sessions.write
+    upsert, together = sessions._upsert, []
 
-        def fail(rows: Any) -> Any:
-            if any(row.client_id == "d" for row in rows):
-                raise DataError("value out of range")
-            return write(rows)
+    def fail(rows: Any, using: str) -> Any:
+        if any(row.client_id == "bad" for row in rows):
+            together.append(len(rows))
+            raise DataError("value out of range")
+        return upsert(rows, using)
 
-        monkeypatch.setattr(sessions, "write", fail)
-        await two.greet({A: None})
-        await eventually(lambda: not get_hub().roster._dirty)
-        await one.socket.close(1006)
-        await row(state="away")
+    monkeypatch.setattr(sessions, "_upsert", fail)
+    peers = [peer(name) for name in ("a", "b", "bad", "c", "d")]
+    for each in peers:
+        await each.socket.connect()
+    await peers[0].greet({A: None})
+    await row("a", state="live")
+    outage.on = True
+    for each in peers[1:]:
+        await each.greet({A: None})
+    await peers[0].socket.close(1006)
+    outage.on = False
+    await row("a", state="away")
+    for name in "bcd":
+        await row(name, state="live")
+    assert together[0] == 5
+    await eventually(lambda: not get_hub().roster._dirty)
+    assert not await ClientSession.objects.filter(client_id="bad").aexists()
+    for each in peers[1:]:
+        await each.socket.close()
 
 
 # -- two nodes -------------------------------------------------------------------------------------
