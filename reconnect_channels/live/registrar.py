@@ -109,7 +109,7 @@ class Registrar:
         events.emit(self._roster.sample())
         now, channel = self._loop.time(), self._wakeups.channel
         if self._roster.live:
-            self._idle_since = None
+            self._idle_since, self._settled = None, False
         elif self._idle_since is None:
             self._idle_since = self._reap_at = now
             self._settled = False

