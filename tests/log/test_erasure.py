@@ -392,7 +392,7 @@ def run(*arguments: str, **options: Any) -> str:
 @pytest.mark.parametrize("by", ["name", "key"])
 def test_the_command_takes_a_user_by_name_or_key(by: str):
     user = get_user_model().objects.create_user("ada")
-    write("room:a", f"user:{user.pk}", EVE + "0")
+    write("room:a", f"user:{user.pk}", f"user:{user.pk}0")
     said = run("--user", "ada" if by == "name" else str(user.pk), "--yes")
     assert said.startswith(f"user:{user.pk}: 1 entries, 1 streams, 0 stored states, 0 answers")
     assert payloads("room:a")[0] == ERASED
