@@ -69,8 +69,8 @@ class Registrar:
         self._sound_since: float | None = None  # heartbeats have come through since then
         self._reap_at = 0.0
         self._noted: set[str] = set()
-        self._idle_since: float | None = None  # no socket is here
-        self._settled = True
+        self._idle_since: float | None = None  # neither sessions nor followers are here
+        self._settled = False  # since then, and since the last row
         roster.begin(self.node)
 
     @property
@@ -108,11 +108,10 @@ class Registrar:
     async def _turn(self) -> None:
         events.emit(self._roster.sample())
         now, channel = self._loop.time(), self._wakeups.channel
-        if self._roster.live:
+        if self._roster.live or any(self._followed()):
             self._idle_since, self._settled = None, False
         elif self._idle_since is None:
             self._idle_since = self._reap_at = now
-            self._settled = False
         beating = now >= self._beat_at or channel != self._channel
         if beating:
             self._channel = channel
@@ -146,6 +145,7 @@ class Registrar:
     async def _flush(self) -> None:
         now = self._loop.time()
         while rows := self._roster.take(now, sessions.BATCH):
+            self._settled = False
             try:
                 written = await self._write(sessions.write, rows)
             except BaseException:

@@ -124,12 +124,12 @@ class StreamTap:
     async def _catch_up(self) -> None:
         """Pages from ring or log until the sent position is the hub's; then, without a pause, live."""
         subscription, feed, hub = self.subscription, self.feed, self._connection.hub
-        said_complete = owed = False
+        complete: bool | None = None  # what the last frame said of itself
         while await self._clear():
             sent = subscription.sent
             assert sent is not None
             if sent == feed.position:
-                if not said_complete:  # "you are current"
+                if not complete:  # "you are current"
                     self._connection.write(delta(feed.name, sent, sent, [], True))
                 subscription.state = State.LIVE
                 if feed.flushed is not None and feed.flushed.position == sent:
@@ -143,9 +143,9 @@ class StreamTap:
                 connection.caught_up()
                 return
             if not subscription.has_credit:
-                if not owed:  # what is complete is acknowledged now and then only: without asking, it may
-                    self._connection.write(delta(feed.name, sent, sent, [], False))  # be at the next PING
-                    owed = True
+                if complete is not False:  # no ACK is owed for what was, and may come at the next PING only
+                    complete = False
+                    self._connection.write(delta(feed.name, sent, sent, [], complete))
                 await self._wait_for(lambda: subscription.has_credit)
                 continue
             resume = self._connection.resume
@@ -161,7 +161,7 @@ class StreamTap:
                 now = self._connection.loop.time()
                 subscription.took(page.to, len(text), now)
                 subscription.time_page(now)
-                said_complete, owed = page.complete, not page.complete
+                complete = page.complete
                 self._sender.push({"type": "websocket.send", "text": text})
 
     async def _clear(self) -> bool:

@@ -18,8 +18,9 @@ from reconnect_channels.live.hub import get_hub
 from reconnect_channels.models import ClientSession, Node, NodeStream
 from reconnect_channels.sessions import State
 from reconnect_channels.telemetry.events import CleanupFailed
+from tests.app.consumers import NotesConsumer
 from tests.live.layers import FaultyLayer
-from tests.live.peer import elsewhere, eventually, publish_all
+from tests.live.peer import Peer, elsewhere, eventually, publish_all
 from tests.live.test_sessions import A, peer
 from tests.live.test_sessions import row as seen_row
 from tests.live.test_sessions_rows import row
@@ -104,6 +105,26 @@ async def test_the_last_node_outlives_one_that_was_killed_a_moment_ago(configure
     async with peer("here") as one:
         await one.greet({A: None})
         await eventually(lambda: Node.objects.filter(name=get_hub().node).aexists())
+    await eventually(lambda: _all(Node.objects.all(), 0))
+
+
+async def test_a_node_of_ordinary_sockets_outlives_one_that_was_killed_while_they_were_there(
+    faulty: FaultyLayer, configure: Callable[..., None]
+):
+    configure(GRACE=0.05)
+
+    class Ordinary(NotesConsumer):
+        async def entry_published(self, entry: Any) -> None:
+            pass
+
+        def get_streams(self) -> list[str]:
+            return [A]
+
+    page = Peer(Ordinary, subprotocols=())
+    await page.socket.connect()
+    await eventually(lambda: _all(NodeStream.objects.all(), 1))
+    await sync_to_async(nodes.begin)("one", DEAD)
+    await page.socket.close()
     await eventually(lambda: _all(Node.objects.all(), 0))
 
 
